@@ -1,0 +1,372 @@
+/**
+ * The intermediate representation: a Graph of Nodes that produce and consume Values. Mutable; passes work on a clone.
+ * All edits go through Graph and Node methods, which keep producers and consumers true in O(1). No meaning of operators
+ * here (lib/ops) and no protobuf (lib/onnx).
+ */
+import { Q8Error } from '../errors';
+import type { DType } from '../tensor/dtype';
+import type { Tensor } from '../tensor/tensor';
+import { type Attribute, type AttributeInit, Attributes } from './attributes';
+
+/** A dimension: a size, or the name of a symbolic size. Unknown sizes get names that start with "?". */
+export type Dim = number | string;
+
+/** What is known of a value before a run. `shape` is undefined when even the rank is unknown. */
+export interface ValueType {
+  dtype: DType;
+  shape?: readonly Dim[];
+}
+
+/** One tensor of the graph: a graph input, a constant (initializer) or the output of a node. */
+export class Value {
+  name: string;
+  /** Undefined until shape inference has run. */
+  type?: ValueType;
+  /** Set for initializers: the data. Treat as immutable; replace the whole tensor. */
+  constant?: Tensor;
+  /** @internal */ _producer: Node | null = null;
+  /** @internal use count per consuming node (a node may use a value twice). */
+  readonly _uses = new Map<Node, number>();
+
+  constructor(name: string, type?: ValueType, constant?: Tensor) {
+    this.name = name;
+    if (type) this.type = type;
+    if (constant) this.constant = constant;
+  }
+
+  /** The node that makes this value; null for graph inputs and constants. */
+  get producer(): Node | null {
+    return this._producer;
+  }
+
+  /** The nodes that read this value, each once. Subgraphs that capture it are not listed: see Graph.isCaptured. */
+  get consumers(): Node[] {
+    return [...this._uses.keys()];
+  }
+
+  get consumerCount(): number {
+    return this._uses.size;
+  }
+}
+
+/** One operator. `inputs` may hold null for optional inputs that are left out; trailing nulls are trimmed. */
+export class Node {
+  name: string;
+  readonly op: string;
+  readonly domain: string;
+  readonly attributes: Attributes;
+  /** @internal */ readonly _inputs: (Value | null)[];
+  /** @internal */ readonly _outputs: (Value | null)[];
+
+  /** @internal: use Graph.addNode. */
+  constructor(init: NodeInit) {
+    this.name = init.name;
+    this.op = init.op;
+    this.domain = init.domain ?? '';
+    this.attributes =
+      init.attributes instanceof Attributes ? init.attributes : Attributes.of(init.name || init.op, init.attributes);
+    this._inputs = [...init.inputs];
+    this._outputs = [...init.outputs];
+    while (this._inputs.length > 0 && this._inputs[this._inputs.length - 1] === null) this._inputs.pop();
+  }
+
+  get inputs(): readonly (Value | null)[] {
+    return this._inputs;
+  }
+
+  /** Outputs that the model leaves out are null. */
+  get outputs(): readonly (Value | null)[] {
+    return this._outputs;
+  }
+
+  /** Input `index`, null when absent. */
+  input(index: number): Value | null {
+    return this._inputs[index] ?? null;
+  }
+
+  /** Input `index`. @throws ERR_Q8_BAD_MODEL when the model leaves it out. */
+  requiredInput(index: number): Value {
+    const value = this.input(index);
+    if (!value) throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${this.name}" (${this.op}) lacks its input ${index}.`, { node: this.name });
+    return value;
+  }
+
+  /** The first output. @throws ERR_Q8_BAD_MODEL when it is left out. */
+  get output(): Value {
+    const value = this._outputs[0];
+    if (!value) throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${this.name}" (${this.op}) lacks its output 0.`, { node: this.name });
+    return value;
+  }
+
+  /** Points input `index` at another value (null removes an optional input). */
+  setInput(index: number, value: Value | null): void {
+    while (this._inputs.length <= index) this._inputs.push(null);
+    const old = this._inputs[index];
+    if (old) dropUse(old, this);
+    this._inputs[index] = value;
+    if (value) addUse(value, this);
+    while (this._inputs.length > 0 && this._inputs[this._inputs.length - 1] === null) this._inputs.pop();
+  }
+}
+
+export interface NodeInit {
+  name: string;
+  op: string;
+  domain?: string;
+  inputs: readonly (Value | null)[];
+  outputs: readonly (Value | null)[];
+  attributes?: Attributes | AttributeInit;
+}
+
+function addUse(value: Value, node: Node): void {
+  value._uses.set(node, (value._uses.get(node) ?? 0) + 1);
+}
+
+function dropUse(value: Value, node: Node): void {
+  const count = value._uses.get(node) ?? 0;
+  if (count > 1) value._uses.set(node, count - 1);
+  else value._uses.delete(node);
+}
+
+/** What the file says about itself, kept for writing it back. */
+export interface ModelInfo {
+  irVersion: number;
+  producerName: string;
+  producerVersion: string;
+  modelDomain: string;
+  modelVersion: number;
+  docString: string;
+  metadata: Map<string, string>;
+}
+
+export class Graph {
+  name: string;
+  /** Imported operator set version by domain ('' is ai.onnx). Shared with subgraphs. */
+  readonly opsets: Map<string, number>;
+  readonly info: ModelInfo;
+  /** Graph inputs, without initializers. */
+  readonly inputs: Value[] = [];
+  readonly outputs: Value[] = [];
+  readonly #nodes = new Set<Node>();
+  readonly #names = new Set<string>();
+  /** For a subgraph (If, Loop, Scan bodies): the graph around it. Its values may be used here by reference. */
+  readonly parent: Graph | null;
+
+  constructor(name = '', options: { opsets?: Map<string, number>; info?: Partial<ModelInfo>; parent?: Graph | null } = {}) {
+    this.name = name;
+    this.parent = options.parent ?? null;
+    this.opsets = options.opsets ?? this.parent?.opsets ?? new Map();
+    this.info = {
+      irVersion: 8,
+      producerName: 'q8',
+      producerVersion: '',
+      modelDomain: '',
+      modelVersion: 0,
+      docString: '',
+      metadata: new Map(),
+      ...options.info,
+    };
+  }
+
+  /** The nodes, in insertion order; see {@link topologicalOrder} for execution order. Safe against edits while iterating a copy. */
+  get nodes(): ReadonlySet<Node> {
+    return this.#nodes;
+  }
+
+  opset(domain = ''): number {
+    return this.opsets.get(domain) ?? 0;
+  }
+
+  /** A name not used so far by any node or value made through {@link uniqueName}, {@link addNode} or {@link reserve}. */
+  uniqueName(base: string): string {
+    let name = base;
+    for (let i = 1; this.#names.has(name) || (this.parent?.hasName(name) ?? false); i++) name = `${base}_${i}`;
+    this.#names.add(name);
+    return name;
+  }
+
+  hasName(name: string): boolean {
+    return this.#names.has(name) || (this.parent?.hasName(name) ?? false);
+  }
+
+  /** Marks a name as used (values that come from a file). */
+  reserve(name: string): void {
+    this.#names.add(name);
+  }
+
+  /** A new value with a unique name derived from `base`. */
+  newValue(base: string, type?: ValueType): Value {
+    return new Value(this.uniqueName(base), type);
+  }
+
+  /** A new constant with a unique name derived from `base`. */
+  newConstant(base: string, tensor: Tensor): Value {
+    return new Value(this.uniqueName(base), { dtype: tensor.type, shape: tensor.dims }, tensor);
+  }
+
+  /** Adds a node; its outputs must not have a producer yet. An empty name gets a stable one from its operator. */
+  addNode(init: NodeInit): Node {
+    const name = init.name === '' ? this.uniqueName(init.op) : init.name;
+    this.#names.add(name);
+    const node = new Node({ ...init, name });
+    for (const value of node._outputs) {
+      if (!value) continue;
+      if (value._producer) {
+        throw new Q8Error('ERR_Q8_BAD_MODEL', `Value "${value.name}" is made by both "${value._producer.name}" and "${name}".`, { node: name });
+      }
+      value._producer = node;
+      this.#names.add(value.name);
+    }
+    for (const value of node._inputs) if (value) addUse(value, node);
+    this.#nodes.add(node);
+    return node;
+  }
+
+  /** Removes a node. Its outputs stay valid values without a producer; give them a new one or drop them. */
+  removeNode(node: Node): void {
+    if (!this.#nodes.delete(node)) return;
+    for (const value of node._inputs) if (value) dropUse(value, node);
+    for (const value of node._outputs) if (value && value._producer === node) value._producer = null;
+  }
+
+  /** Makes every consumer of `from`, and the graph outputs, read `to`. Graph outputs keep `from`'s name: see below. */
+  replaceAllUses(from: Value, to: Value): void {
+    for (const node of from.consumers) {
+      for (let i = 0; i < node._inputs.length; i++) if (node._inputs[i] === from) node.setInput(i, to);
+    }
+    for (let i = 0; i < this.outputs.length; i++) {
+      if (this.outputs[i] !== from) continue;
+      // The public name of an output must survive: the replacement takes it over, unless it is itself public or constant.
+      if (this.inputs.includes(to) || to.constant || this.outputs.includes(to)) {
+        const node = this.addNode({ name: '', op: 'Identity', inputs: [to], outputs: [new Value(from.name, to.type)] });
+        this.outputs[i] = node.output;
+        from.name = this.uniqueName(`${from.name}_replaced`);
+      } else {
+        [to.name, from.name] = [from.name, to.name];
+        this.outputs[i] = to;
+      }
+    }
+  }
+
+  isOutput(value: Value): boolean {
+    return this.outputs.includes(value);
+  }
+
+  /** Constants read by nodes or given out as outputs, each once, in order of first use (subgraphs included). */
+  constants(): Value[] {
+    const seen = new Set<Value>();
+    for (const node of this.#nodes) {
+      for (const value of node._inputs) if (value?.constant) seen.add(value);
+      for (const body of subgraphsOf(node)) for (const value of body.constants()) seen.add(value);
+    }
+    for (const value of this.outputs) if (value.constant) seen.add(value);
+    return [...seen];
+  }
+
+  /** Values of this graph that nodes inside subgraphs of `node` read by reference. */
+  capturedBy(node: Node): Set<Value> {
+    const captured = new Set<Value>();
+    for (const body of subgraphsOf(node)) {
+      const local = new Set<Value>(body.inputs);
+      for (const inner of body.#nodes) for (const value of inner._outputs) if (value) local.add(value);
+      for (const inner of body.#nodes) {
+        for (const value of inner._inputs) if (value && !value.constant && !local.has(value)) captured.add(value);
+        for (const value of body.capturedBy(inner)) if (!local.has(value)) captured.add(value);
+      }
+      for (const value of body.outputs) if (!value.constant && !local.has(value)) captured.add(value);
+    }
+    return captured;
+  }
+
+  /** Nodes such that every producer comes before its consumers. Linear. @throws ERR_Q8_BAD_MODEL on a cycle. */
+  topologicalOrder(): Node[] {
+    const order: Node[] = [];
+    const missing = new Map<Node, number>();
+    const dependents = new Map<Node, Node[]>();
+    const ready: Node[] = [];
+    for (const node of this.#nodes) {
+      const producers = new Set<Node>();
+      const needs = [...node._inputs, ...(hasSubgraphs(node) ? this.capturedBy(node) : [])];
+      for (const value of needs) {
+        const producer = value?._producer;
+        if (producer && this.#nodes.has(producer)) producers.add(producer);
+      }
+      missing.set(node, producers.size);
+      if (producers.size === 0) ready.push(node);
+      for (const producer of producers) {
+        const list = dependents.get(producer);
+        if (list) list.push(node);
+        else dependents.set(producer, [node]);
+      }
+    }
+    for (let i = 0; i < ready.length; i++) {
+      const node = ready[i];
+      order.push(node);
+      for (const dependent of dependents.get(node) ?? []) {
+        const left = missing.get(dependent)! - 1;
+        missing.set(dependent, left);
+        if (left === 0) ready.push(dependent);
+      }
+    }
+    if (order.length !== this.#nodes.size) {
+      const stuck = [...this.#nodes].find((node) => missing.get(node)! > 0)!;
+      throw new Q8Error('ERR_Q8_BAD_MODEL', `The graph has a cycle through node "${stuck.name}" (${stuck.op}).`, { node: stuck.name });
+    }
+    return order;
+  }
+
+  /** A deep copy: new nodes and values, shared constant tensors. `outer` maps values of enclosing graphs (subgraph clones). */
+  clone(outer?: Map<Value, Value>, parent: Graph | null = this.parent): Graph {
+    const copy = new Graph(this.name, {
+      opsets: parent ? parent.opsets : new Map(this.opsets),
+      info: { ...this.info, metadata: new Map(this.info.metadata) },
+      parent,
+    });
+    for (const name of this.#names) copy.#names.add(name);
+    const map = new Map<Value, Value>(outer);
+    const mapped = (value: Value): Value => {
+      let twin = map.get(value);
+      if (!twin) {
+        twin = new Value(value.name, value.type, value.constant);
+        map.set(value, twin);
+      }
+      return twin;
+    };
+    for (const value of this.inputs) copy.inputs.push(mapped(value));
+    for (const node of this.topologicalOrder()) {
+      const inputs = node._inputs.map((v) => (v ? mapped(v) : null));
+      const outputs = node._outputs.map((v) => (v ? mapped(v) : null));
+      const attributes = new Attributes(
+        node.name,
+        [...node.attributes.entries()].map(([key, attribute]): [string, Attribute] => {
+          if (attribute.kind === 'graph') return [key, { kind: 'graph', value: attribute.value.clone(map, copy) }];
+          if (attribute.kind === 'graphs') return [key, { kind: 'graphs', value: attribute.value.map((g) => g.clone(map, copy)) }];
+          return [key, attribute];
+        }),
+      );
+      copy.addNode({ name: node.name, op: node.op, domain: node.domain, inputs, outputs, attributes });
+    }
+    for (const value of this.outputs) copy.outputs.push(mapped(value));
+    return copy;
+  }
+}
+
+/** Bodies of control-flow nodes. */
+export function subgraphsOf(node: Node): Graph[] {
+  const graphs: Graph[] = [];
+  for (const [, attribute] of node.attributes.entries()) {
+    if (attribute.kind === 'graph') graphs.push(attribute.value);
+    else if (attribute.kind === 'graphs') graphs.push(...attribute.value);
+  }
+  return graphs;
+}
+
+function hasSubgraphs(node: Node): boolean {
+  for (const [, attribute] of node.attributes.entries()) if (attribute.kind === 'graph' || attribute.kind === 'graphs') return true;
+  return false;
+}
+
+/** Whether all dimensions are numbers. */
+export function isConcrete(shape: readonly Dim[] | undefined): shape is readonly number[] {
+  return shape !== undefined && shape.every((dim) => typeof dim === 'number');
+}

@@ -1,0 +1,130 @@
+/**
+ * What an operator is: one record per file in this folder. It carries the versions it understands, shape inference, the
+ * slow TypeScript run() that defines its meaning, how it takes part in quantization, and how it becomes native steps.
+ * Adding an operator: CONTRIBUTING.md.
+ */
+import type { ProgramStep } from '../../binding';
+import { Q8Error } from '../errors';
+import type { Dim, Graph, Node, Value, ValueType } from '../graph/graph';
+import type { DType } from '../tensor/dtype';
+import type { Tensor } from '../tensor/tensor';
+
+/** What shape inference may ask. Types of inputs are known; absent optional inputs are null. */
+export interface InferContext {
+  readonly node: Node;
+  /** Opset version of the node's domain. */
+  readonly opset: number;
+  /** Type of input `index`. @throws ERR_Q8_BAD_MODEL when the input is absent. */
+  input(index: number): ValueType;
+  /** Type of input `index` or null when absent. */
+  optionalInput(index: number): ValueType | null;
+  /** The data of input `index` when it is a constant (an initializer, or folded before), else undefined. */
+  constant(index: number): Tensor | undefined;
+  /** Types of the values that a body returns (If, Loop, Scan): runs inference inside the subgraph. */
+  inferSubgraph(graph: Graph, inputTypes: ValueType[]): ValueType[];
+  /** A dimension that nothing is known of; each call gives another one. */
+  unknownDim(): Dim;
+}
+
+export interface RunContext {
+  readonly node: Node;
+  readonly opset: number;
+  /** How many outputs the node has; outputs that nobody wants may be left out at the end. */
+  readonly outputCount: number;
+  /** Runs a body with the given inputs; captured outer values are resolved by the executor. */
+  runSubgraph(graph: Graph, inputs: Tensor[]): Tensor[];
+}
+
+/**
+ * How an operator takes part in static quantization. No trait = never quantized (the safe default).
+ * - compute: has weights; 8-bit inputs and output, int32 bias. `weight` and `bias` are input indices, `axis` the output
+ *   channel axis of the weight (a function where it depends on attributes or rank).
+ * - elementwise: float inputs `inputs` (default: all) and output get scales of their own (Add, Mul, Concat, AveragePool...).
+ * - agnostic: moves codes; output shares the scale of input 0 (Reshape, MaxPool, Transpose...).
+ * - clamp: Relu, Clip: folded into the producer's output range when it is the only consumer; else elementwise.
+ * - fixed: like elementwise, but the output range is known in advance (Softmax, Sigmoid).
+ */
+export type QuantTrait =
+  | {
+      kind: 'compute';
+      weight: number;
+      bias?: number;
+      axis: number | ((node: Node, weightRank: number) => number | undefined);
+      /** When false for a node, the node stays float; the reason is reported. */
+      when?: (node: Node) => true | string;
+    }
+  | { kind: 'elementwise'; inputs?: number[]; when?: (node: Node) => true | string }
+  | { kind: 'agnostic'; inputs?: number[]; when?: (node: Node) => true | string }
+  | { kind: 'clamp' }
+  | { kind: 'fixed'; range: (node: Node) => [number, number] };
+
+/**
+ * Physical order of a tensor in a program: 'row' = as ONNX writes it; 'nhwc' = channels last, for rank 3 and 4 values
+ * [N, C, ...spatial] -> [N, ...spatial, C].
+ */
+export type Layout = 'row' | 'nhwc';
+
+/** A tensor in the program under construction. `shape` is the physical shape in its layout. */
+export interface Slot {
+  readonly id: number;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly layout: Layout;
+}
+
+/** What lower() works with. All shapes are concrete. Implemented by lib/runtime/compile.ts. */
+export interface LowerContext {
+  readonly node: Node;
+  readonly opset: number;
+  /** Shape of a value in ONNX order. */
+  shape(value: Value): readonly number[];
+  dtype(value: Value): DType;
+  /** The data when the value is constant in this plan (initializers and everything computed from shapes). */
+  constant(value: Value | null): Tensor | undefined;
+  /** Layouts in which the value exists already; prefer one of them. */
+  layouts(value: Value): readonly Layout[];
+  /** The value in the wanted layout, converted (once) when it does not exist in it. Constants become constant slots. */
+  slot(value: Value, layout: Layout): Slot;
+  /** Allocates the slot of an output of this node in a layout. */
+  output(value: Value, layout: Layout): Slot;
+  /** A temporary. */
+  temporary(dtype: DType, shape: readonly number[]): Slot;
+  /** A constant slot with given data. */
+  constantSlot(tensor: Tensor): Slot;
+  /** Makes an output the same memory as an existing slot (Reshape and friends: no copy). Shape is the physical one. */
+  alias(value: Value, of: Slot, layout: Layout): void;
+  emit(step: ProgramStep): void;
+  /**
+   * Something built once per process for a node's constants (packed weights), kept while any session uses it. `key` tells
+   * different uses of one tensor apart.
+   */
+  shared<T extends { release(): void }>(tensor: Tensor, key: string, make: () => T): T;
+  /** The binding's packers, so that operators need no import of the addon. */
+  readonly pack: typeof import('../../binding');
+}
+
+export interface OpDefinition {
+  readonly type: string;
+  /** '' is ai.onnx. */
+  readonly domain: string;
+  /** Versions in which the operator changed and that this file handles, ascending; older models are upgraded or refused. */
+  readonly since: readonly number[];
+  /** Output types from input types. May return fewer than outputCount when the rest is absent. */
+  inferShape(context: InferContext): ValueType[];
+  /** The meaning, in plain TypeScript: the oracle of tests, constant folding, and the fall-back. Never mutates inputs. */
+  run(inputs: (Tensor | null)[], context: RunContext): Tensor[];
+  readonly quant?: QuantTrait;
+  /** Emits native steps and returns true; returns false when this node (attributes, types, ranks) has no native road. */
+  lower?(context: LowerContext): boolean;
+}
+
+/** Identity with checks, for a uniform look of operator files. */
+export function defineOp(
+  definition: Omit<OpDefinition, 'domain'> & { domain?: string },
+): OpDefinition {
+  const since = definition.since;
+  if (since.length === 0 || since.some((v, i) => i > 0 && v <= since[i - 1])) {
+    throw new Q8Error('ERR_Q8_INTERNAL', `Operator ${definition.type} must list its versions in ascending order.`);
+  }
+  return { domain: '', ...definition };
+}

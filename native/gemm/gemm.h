@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+/// The GEMM driver: packing of B, folding of zero points, blocking, choice of tile, threads. Used by qgemm() and by the
+/// program executor; conv/ uses it through RowSource. No JavaScript here.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+#include "core/status.h"
+#include "kernels/kernel_table.h"
+
+namespace q8 {
+
+/// Weights in the layout of one ISA. Immutable after pack().
+class PackedB {
+ public:
+  /// b is K x N row-major with `ldb` elements between rows (N x K when transposed). b_signed tells the source's type.
+  /// zero_point: 1 or n codes of that type, or none (0).
+  static Status pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n, size_t ldb,
+                     bool transposed, const int32_t* zero_point, size_t zero_point_count, PackedB* out);
+
+  size_t k() const { return k_; }
+  size_t n() const { return n_; }
+  size_t padded_n() const { return (n_ + kPanelWidth - 1) / kPanelWidth * kPanelWidth; }
+  size_t panel_stride() const { return panel_stride_; }
+  const int8_t* panel(size_t index) const;
+  /// Sums of canonical values, padded_n() of them.
+  const int32_t* column_sum() const { return column_sum_.data(); }
+  /// Canonical zero points per column (padded_n() of them), or null when all are 0.
+  const int32_t* zero_point() const { return zero_point_.empty() ? nullptr : zero_point_.data(); }
+  size_t bytes() const { return data_.size(); }
+  const KernelTable& table() const { return *table_; }
+
+ private:
+  const KernelTable* table_ = nullptr;
+  size_t k_ = 0;
+  size_t n_ = 0;
+  size_t panel_stride_ = 0;
+  AlignedBuffer data_;
+  std::vector<int32_t> column_sum_;
+  std::vector<int32_t> zero_point_;
+};
+
+/// The int32 bias per column that the kernel adds: user bias - za*colsum + K*za*zb with canonical za, zb.
+/// `a_zero_point` is the code as the user gave it, of type a_signed. Writes b.padded_n() values.
+void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias, int32_t* folded);
+
+/// Where rows of A come from.
+struct RowSource {
+  /// Plain matrix: first element and bytes between rows; used when `table` is null.
+  const uint8_t* data = nullptr;
+  size_t row_bytes = 0;
+  /// Indirect (convolution): row r is the concatenation of `segments` runs of `segment_bytes` at table[r * segments + s].
+  const uint8_t* const* table = nullptr;
+  size_t segments = 1;
+  size_t segment_bytes = 0;
+  /// Whether the codes are signed.
+  bool is_signed = false;
+};
+
+struct GemmCall {
+  size_t m = 0;
+  RowSource a;
+  const PackedB* b = nullptr;
+  /// Column arrays cover padded_n(); `bias` is the folded one; row_sum and b_zero_point are filled in by the driver.
+  Epilogue epilogue;
+  void* c = nullptr;
+  /// Elements between rows of C.
+  size_t ldc = 0;
+  /// 0 = all threads of the pool.
+  size_t threads = 0;
+  /// Polled per block; when it becomes non-zero the call returns early with kAborted. May be null.
+  const int32_t* cancel = nullptr;
+};
+
+Status run_gemm(const GemmCall& call);
+
+}  // namespace q8
