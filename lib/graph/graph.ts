@@ -11,6 +11,18 @@ import { type Attribute, type AttributeInit, Attributes } from './attributes';
 /** A dimension: a size, or the name of a symbolic size. Unknown sizes get names that start with "?". */
 export type Dim = number | string;
 
+let unknownDims = 0;
+
+/** A dimension that nothing is known of. Each call gives another one: two unknown sizes are never taken for equal. */
+export function unknownDim(): Dim {
+  return `?${unknownDims++}`;
+}
+
+/** Whether nothing is known of a dimension, not even a name. */
+export function isUnknownDim(dim: Dim): boolean {
+  return typeof dim === 'string' && dim.startsWith('?');
+}
+
 /** What is known of a value before a run. `shape` is undefined when even the rank is unknown. */
 export interface ValueType {
   dtype: DType;
@@ -149,6 +161,8 @@ export class Graph {
   readonly outputs: Value[] = [];
   readonly #nodes = new Set<Node>();
   readonly #names = new Set<string>();
+  /** Next suffix to try for a base name, so that many nodes with one base cost linear time. */
+  readonly #suffixes = new Map<string, number>();
   /** For a subgraph (If, Loop, Scan bodies): the graph around it. Its values may be used here by reference. */
   readonly parent: Graph | null;
 
@@ -180,7 +194,9 @@ export class Graph {
   /** A name not used so far by any node or value made through {@link uniqueName}, {@link addNode} or {@link reserve}. */
   uniqueName(base: string): string {
     let name = base;
-    for (let i = 1; this.#names.has(name) || (this.parent?.hasName(name) ?? false); i++) name = `${base}_${i}`;
+    let suffix = this.#suffixes.get(base) ?? 1;
+    while (this.hasName(name)) name = `${base}_${suffix++}`;
+    this.#suffixes.set(base, suffix);
     this.#names.add(name);
     return name;
   }
@@ -278,41 +294,54 @@ export class Graph {
     return captured;
   }
 
-  /** Nodes such that every producer comes before its consumers. Linear. @throws ERR_Q8_BAD_MODEL on a cycle. */
+  /**
+   * Nodes such that every producer comes before its consumers; insertion order wherever that allows it. Linear.
+   * @throws ERR_Q8_BAD_MODEL on a cycle.
+   */
   topologicalOrder(): Node[] {
     const order: Node[] = [];
-    const missing = new Map<Node, number>();
-    const dependents = new Map<Node, Node[]>();
-    const ready: Node[] = [];
-    for (const node of this.#nodes) {
-      const producers = new Set<Node>();
-      const needs = [...node._inputs, ...(hasSubgraphs(node) ? this.capturedBy(node) : [])];
-      for (const value of needs) {
-        const producer = value?._producer;
-        if (producer && this.#nodes.has(producer)) producers.add(producer);
+    const done = new Set<Node>();
+    const open = new Map<Node, Iterator<Node>>();
+    for (const root of this.#nodes) {
+      // Depth first with a stack of our own: model graphs are deeper than the call stack.
+      const stack = done.has(root) ? [] : [root];
+      while (stack.length > 0) {
+        const node = stack[stack.length - 1];
+        let producers = open.get(node);
+        if (!producers) {
+          producers = this.#producersOf(node).values();
+          open.set(node, producers);
+        }
+        const { value: producer, done: last } = producers.next();
+        if (last) {
+          done.add(node);
+          order.push(node);
+          stack.pop();
+        } else if (!done.has(producer)) {
+          if (open.has(producer)) {
+            throw new Q8Error(
+              'ERR_Q8_BAD_MODEL',
+              `The graph has a cycle through node "${producer.name}" (${producer.op}).`,
+              { node: producer.name },
+            );
+          }
+          stack.push(producer);
+        }
       }
-      missing.set(node, producers.size);
-      if (producers.size === 0) ready.push(node);
-      for (const producer of producers) {
-        const list = dependents.get(producer);
-        if (list) list.push(node);
-        else dependents.set(producer, [node]);
-      }
-    }
-    for (let i = 0; i < ready.length; i++) {
-      const node = ready[i];
-      order.push(node);
-      for (const dependent of dependents.get(node) ?? []) {
-        const left = missing.get(dependent)! - 1;
-        missing.set(dependent, left);
-        if (left === 0) ready.push(dependent);
-      }
-    }
-    if (order.length !== this.#nodes.size) {
-      const stuck = [...this.#nodes].find((node) => missing.get(node)! > 0)!;
-      throw new Q8Error('ERR_Q8_BAD_MODEL', `The graph has a cycle through node "${stuck.name}" (${stuck.op}).`, { node: stuck.name });
     }
     return order;
+  }
+
+  /** The nodes of this graph whose outputs `node` needs, those captured by its bodies included. */
+  #producersOf(node: Node): Set<Node> {
+    const producers = new Set<Node>();
+    const add = (value: Value | null): void => {
+      const producer = value?._producer;
+      if (producer && this.#nodes.has(producer)) producers.add(producer);
+    };
+    for (const value of node._inputs) add(value);
+    if (hasSubgraphs(node)) for (const value of this.capturedBy(node)) add(value);
+    return producers;
   }
 
   /** A deep copy: new nodes and values, shared constant tensors. `outer` maps values of enclosing graphs (subgraph clones). */

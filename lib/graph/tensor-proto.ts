@@ -1,0 +1,94 @@
+/** TensorProto to Tensor and back. Reading keeps raw bytes in place when their alignment allows it; writing never copies. */
+import { expected, Q8Error } from '../errors';
+import { DataLocation, type TensorProto, toBigInt, toSafeInteger } from '../onnx/proto';
+import { allocate, bytesOf, type DType, dtypeFromOnnx, onnxCodeOf, viewOf } from '../tensor/dtype';
+import { sizeOf } from '../tensor/shape';
+import { Tensor } from '../tensor/tensor';
+
+/**
+ * The tensor in a message. `where` names it in errors.
+ * @throws ERR_Q8_BAD_MODEL when data and dims disagree, ERR_Q8_UNSUPPORTED_DTYPE
+ */
+export function tensorFromProto(proto: TensorProto, where: string): Tensor {
+  const dtype = dtypeFromOnnx(proto.dataType ?? 0, where);
+  const dims = (proto.dims ?? []).map((dim) => toSafeInteger(dim, `a dimension of ${where}`));
+  if (dims.some((dim) => dim < 0)) throw malformed('non-negative dimensions', where, dims);
+  if (dims.length > 0 && !Number.isSafeInteger(dims.reduce((a, b) => a * b))) {
+    throw malformed('less than 2^53 elements', where, dims);
+  }
+  if (proto.dataLocation === DataLocation.EXTERNAL) throw malformed('its side file to be loaded', where, 'a reference');
+  if (proto.segment) throw malformed('a whole tensor', where, 'a segment');
+
+  const size = sizeOf(dims);
+  const raw = proto.rawData;
+  // An empty raw_data may stand beside a typed field; writers differ.
+  const data =
+    dtype === 'string' || !raw || raw.byteLength === 0 ? fromTypedField(proto, dtype, size, where) : fromRaw(raw, dtype, size, where);
+  return new Tensor(dtype, data as never, dims);
+}
+
+/** The message of a tensor; its bytes are a view of the tensor's data. */
+export function tensorToProto(tensor: Tensor, name: string): TensorProto {
+  const proto: TensorProto = { name, dims: [...tensor.dims], dataType: onnxCodeOf(tensor.type) };
+  const { data } = tensor;
+  if (Array.isArray(data)) proto.stringData = data.map((text) => new TextEncoder().encode(text));
+  else proto.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return proto;
+}
+
+function malformed(rule: string, where: string, received: unknown): Q8Error {
+  return expected(rule, where, received, { code: 'ERR_Q8_BAD_MODEL' });
+}
+
+/** The bytes as they stand in the file: little-endian, which every platform of q8 is. */
+function fromRaw(raw: Uint8Array, dtype: Exclude<DType, 'string'>, size: number, where: string): unknown {
+  const elementBytes = bytesOf(dtype);
+  if (raw.byteLength !== size * elementBytes) {
+    throw malformed(`${size * elementBytes} bytes of ${dtype} data`, where, raw.byteLength);
+  }
+  if (raw.byteOffset % elementBytes === 0) return viewOf(dtype, raw.buffer, raw.byteOffset, size);
+  const copy = new Uint8Array(raw.byteLength);
+  copy.set(raw);
+  return viewOf(dtype, copy.buffer, 0, size);
+}
+
+function fromTypedField(proto: TensorProto, dtype: DType, size: number, where: string): unknown {
+  const field = typedField(proto, dtype);
+  if (field.length !== size) throw malformed(`${size} elements of ${dtype} data`, where, field.length);
+  if (dtype === 'string') {
+    const decoder = new TextDecoder();
+    return (field as Uint8Array[]).map((bytes) => decoder.decode(bytes));
+  }
+  const data = allocate(dtype, size);
+  if (dtype === 'int64' || dtype === 'uint64') {
+    for (let i = 0; i < size; i++) (data as BigInt64Array)[i] = toBigInt((field as NonNullable<TensorProto['int64Data']>)[i]);
+  } else if (dtype === 'uint32') {
+    for (let i = 0; i < size; i++) {
+      (data as Uint32Array)[i] = Number(toBigInt((field as NonNullable<TensorProto['uint64Data']>)[i]));
+    }
+  } else if (dtype === 'bool') {
+    for (let i = 0; i < size; i++) (data as Uint8Array)[i] = (field as number[])[i] === 0 ? 0 : 1;
+  } else {
+    (data as Float32Array).set(field as number[]);
+  }
+  return data;
+}
+
+/** The repeated field that holds elements of a type. */
+function typedField(proto: TensorProto, dtype: DType): ArrayLike<unknown> {
+  switch (dtype) {
+    case 'float32':
+      return proto.floatData ?? [];
+    case 'float64':
+      return proto.doubleData ?? [];
+    case 'int64':
+      return proto.int64Data ?? [];
+    case 'uint32':
+    case 'uint64':
+      return proto.uint64Data ?? [];
+    case 'string':
+      return proto.stringData ?? [];
+    default:
+      return proto.int32Data ?? [];
+  }
+}

@@ -1,0 +1,87 @@
+/**
+ * Writes a model: ModelProto to bytes or to a file, with a side file for large tensors if wanted. The same model always
+ * gives the same bytes.
+ */
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { checkOptionKeys, expected } from '../errors';
+import { externalize } from './external-data';
+import { onnx } from './onnx-proto';
+import { type ModelProto, tensorsOfModel } from './proto';
+import { MAX_MESSAGE_BYTES } from './read';
+
+export interface ExternalDataOptions {
+  /** Initializers of at least so many bytes go to the side file. Default 1024. */
+  threshold?: number;
+  /** Name of the side file, in the folder of the model. Default: the model's file name + ".data". */
+  location?: string;
+}
+
+export interface WriteOptions {
+  /** Whether large initializers go to a side file. Default: only when the model would not fit in 2 GiB. */
+  externalData?: boolean | ExternalDataOptions;
+}
+
+/** Bytes left for everything that is not a tensor when choosing between one file and two. */
+const HEADROOM = 64 * 2 ** 20;
+
+/** The bytes of a model. @throws ERR_Q8_INVALID_ARGUMENT when they would exceed 2 GiB. */
+export function writeModel(model: ModelProto): Uint8Array {
+  if (tensorBytes(model) > MAX_MESSAGE_BYTES) throw tooLarge(tensorBytes(model));
+  const bytes = onnx.ModelProto.encode(model).finish();
+  if (bytes.byteLength > MAX_MESSAGE_BYTES) throw tooLarge(bytes.byteLength);
+  return bytes;
+}
+
+/**
+ * Writes a model to a file, and its side file if it has one. Returns the paths written, the model first. A side file is
+ * complete before the model that names it appears.
+ */
+export async function writeModelFile(model: ModelProto, file: string, options: WriteOptions = {}): Promise<string[]> {
+  checkOptionKeys(options, new Set(['externalData']), 'writeModelFile()');
+  const wanted = options.externalData ?? tensorBytes(model) > MAX_MESSAGE_BYTES - HEADROOM;
+  if (wanted === false) {
+    await fs.promises.writeFile(file, writeModel(model));
+    return [file];
+  }
+  const settings = wanted === true ? {} : wanted;
+  checkOptionKeys(settings, new Set(['threshold', 'location']), 'externalData');
+  const { threshold = 1024, location = `${path.basename(file)}.data` } = settings;
+  if (!Number.isSafeInteger(threshold) || threshold < 0) {
+    throw expected('a non-negative integer', 'externalData.threshold', threshold);
+  }
+  if (location !== path.basename(location) || location === '' || location === '..' || location === path.basename(file)) {
+    throw expected('a file name other than that of the model', 'externalData.location', location);
+  }
+  const { model: slim, segments } = externalize(model, location, threshold);
+  if (segments.length === 0) {
+    await fs.promises.writeFile(file, writeModel(slim));
+    return [file];
+  }
+  const side = path.join(path.dirname(file), location);
+  const handle = await fs.promises.open(side, 'w');
+  try {
+    for (const { offset, bytes } of segments) {
+      for (let done = 0; done < bytes.byteLength; ) {
+        const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.byteLength - done, 2 ** 30), offset + done);
+        done += bytesWritten;
+      }
+    }
+  } finally {
+    await handle.close();
+  }
+  await fs.promises.writeFile(file, writeModel(slim));
+  return [file, side];
+}
+
+function tensorBytes(model: ModelProto): number {
+  let bytes = 0;
+  for (const tensor of tensorsOfModel(model)) bytes += tensor.rawData?.byteLength ?? 0;
+  return bytes;
+}
+
+function tooLarge(bytes: number) {
+  return expected('less than 2 GiB', 'the model', `${bytes} bytes`, {
+    hint: 'write it to a path with externalData.',
+  });
+}

