@@ -17,15 +17,18 @@ namespace q8 {
 class PackedB {
  public:
   /// b is K x N row-major with `ldb` elements between rows (N x K when transposed). b_signed tells the source's type.
-  /// zero_point: 1 or n codes of that type, or none (0).
+  /// zero_point: 1 or n codes of that type, or none (0). Panels are packed by up to `threads` threads (0 = all).
   static Status pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n, size_t ldb,
-                     bool transposed, const int32_t* zero_point, size_t zero_point_count, PackedB* out);
+                     bool transposed, const int32_t* zero_point, size_t zero_point_count, PackedB* out,
+                     size_t threads = 1);
 
   size_t k() const { return k_; }
   size_t n() const { return n_; }
   size_t padded_n() const { return (n_ + kPanelWidth - 1) / kPanelWidth * kPanelWidth; }
   size_t panel_stride() const { return panel_stride_; }
-  const int8_t* panel(size_t index) const;
+  const int8_t* panel(size_t index) const {
+    return reinterpret_cast<const int8_t*>(data_.data()) + index * panel_stride_;
+  }
   /// Sums of canonical values, padded_n() of them.
   const int32_t* column_sum() const { return column_sum_.data(); }
   /// Canonical zero points per column (padded_n() of them), or null when all are 0.
@@ -52,7 +55,8 @@ struct RowSource {
   /// Plain matrix: first element and bytes between rows; used when `table` is null.
   const uint8_t* data = nullptr;
   size_t row_bytes = 0;
-  /// Indirect (convolution): row r is the concatenation of `segments` runs of `segment_bytes` at table[r * segments + s].
+  /// Indirect (convolution): row r is the concatenation of `segments` runs of `segment_bytes` at table[r * segments + s];
+  /// segments * segment_bytes is K.
   const uint8_t* const* table = nullptr;
   size_t segments = 1;
   size_t segment_bytes = 0;

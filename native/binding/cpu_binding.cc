@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+#include "binding/cpu_binding.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "binding/args.h"
+#include "binding/errors.h"
+#include "cpu/dispatch.h"
+#include "cpu/features.h"
+#include "cpu/topology.h"
+
+namespace q8 {
+namespace {
+
+Napi::Array to_array(Napi::Env env, const std::vector<std::string>& names) {
+  Napi::Array array = Napi::Array::New(env, names.size());
+  for (uint32_t i = 0; i < names.size(); ++i) array.Set(i, Napi::String::New(env, names[i]));
+  return array;
+}
+
+/// Thread: JS.
+Napi::Value cpu_info(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Topology& machine = topology();
+  const auto number = [env](double value) { return Napi::Number::New(env, value); };
+
+  std::vector<std::string> compiled;
+  std::vector<std::string> supported;
+  for (const IsaLevel& level : compiled_levels()) {
+    compiled.emplace_back(level.name);
+    if (find_supported_table(level.name) != nullptr) supported.emplace_back(level.name);
+  }
+  Napi::Object isa = Napi::Object::New(env);
+  isa.Set("compiled", to_array(env, compiled));
+  isa.Set("supported", to_array(env, supported));
+  isa.Set("selected", Napi::String::New(env, selected_level().name));
+  isa.Set("label", Napi::String::New(env, selected_level().label));
+  const char* forced = std::getenv("Q8_ISA");
+  isa.Set("forced", Napi::Boolean::New(env, forced != nullptr && *forced != '\0'));
+
+  const GemmKernels& gemm = *selected_table().gemm;
+  std::vector<std::string> tiles;
+  for (size_t i = 0; i < gemm.tile_count; ++i) tiles.emplace_back(gemm.tiles[i].name);
+
+  Napi::Object caches = Napi::Object::New(env);
+  caches.Set("l1", number(static_cast<double>(machine.l1_bytes)));
+  caches.Set("l2", number(static_cast<double>(machine.l2_bytes)));
+  caches.Set("l3", number(static_cast<double>(machine.l3_bytes)));
+
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("cpu", Napi::String::New(env, machine.cpu_name));
+  result.Set("features", to_array(env, feature_names(cpu_features())));
+  result.Set("isa", isa);
+  result.Set("tiles", to_array(env, tiles));
+  result.Set("cores", number(static_cast<double>(machine.cores)));
+  result.Set("affinity", number(static_cast<double>(machine.affinity)));
+  result.Set("cgroupQuota", number(machine.cgroup_quota));
+  result.Set("threads", number(static_cast<double>(machine.threads)));
+  result.Set("caches", caches);
+  return result;
+}
+
+/// Multiply-adds per second of one thread, in 10^9, from a loop on registers only. Blocks for about 0.1 s.
+/// Thread: JS.
+Napi::Value measure_peak(const Napi::CallbackInfo& info) {
+  using Clock = std::chrono::steady_clock;
+  constexpr size_t kRounds = 200000;
+  constexpr std::chrono::milliseconds kBudget(100);
+  const GemmKernels& gemm = *selected_table().gemm;
+  double best = 0;
+  // The first rounds may run before the core has reached its clock; the best one counts.
+  for (const Clock::time_point start = Clock::now(); Clock::now() - start < kBudget;) {
+    const Clock::time_point before = Clock::now();
+    const size_t macs = gemm.peak_loop(kRounds);
+    const std::chrono::duration<double, std::nano> elapsed = Clock::now() - before;
+    const double rate = static_cast<double>(macs * kRounds) / elapsed.count();
+    if (rate > best) best = rate;
+  }
+  return Napi::Number::New(info.Env(), best);
+}
+
+}  // namespace
+
+void InitCpu(Napi::Env env, Napi::Object exports) {
+  check(env, dispatch_status());
+  exports.Set("cpuInfo", Napi::Function::New(env, cpu_info, "cpuInfo"));
+  exports.Set("measurePeak", Napi::Function::New(env, measure_peak, "measurePeak"));
+}
+
+}  // namespace q8

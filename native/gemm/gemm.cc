@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+/// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks whose A fits into half of
+/// the L2 cache, and for each block streams B once, one column tile at a time, over full K: accumulators live in registers
+/// from the first product to the finished output.
+#include "gemm/gemm.h"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+#include <utility>
+
+#include "core/abort_flag.h"
+#include "core/thread_pool.h"
+#include "gemm/tile_choice.h"
+
+namespace q8 {
+namespace {
+
+constexpr size_t kABlockBytes = 256 * 1024;
+/// Scratch beyond this goes back to the system after the call.
+constexpr size_t kKeepBytes = 4 * 1024 * 1024;
+/// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs about 5.
+constexpr size_t kMinMacsPerThread = 1 << 20;
+/// Above this amount of work per thread, several tasks a thread even out cores of different speed.
+constexpr size_t kMinMacsPerTask = 1 << 21;
+constexpr size_t kTasksPerThread = 3;
+/// Rows this far apart fall into the same few cache sets.
+constexpr size_t kAliasBytes = 4096;
+constexpr size_t kMaxTileRows = 64;
+
+constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+constexpr size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
+
+/// Packed A of one block and its row sums, reused by the calls of a thread.
+struct Scratch {
+  AlignedBuffer buffer;
+
+  uint8_t* reserve(size_t bytes) {
+    if (buffer.size() < bytes) buffer = AlignedBuffer(bytes);
+    return buffer.data();
+  }
+  void trim() {
+    if (buffer.size() > kKeepBytes) buffer = AlignedBuffer();
+  }
+};
+thread_local Scratch scratch;
+
+/// What all tasks of a call share.
+struct Plan {
+  const GemmCall* call;
+  const GemmTile* tile;
+  size_t strips;
+  /// Rows of a strip; the last one may have fewer.
+  size_t strip_rows;
+  size_t tiles;
+  bool pack;
+  uint8_t flip;
+  /// Bytes between rows of A as the tile reads them.
+  size_t lda;
+  TaskGrid grid;
+};
+
+size_t output_bytes(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
+
+Epilogue at(const Epilogue& epilogue, size_t column, const int32_t* row_sum) {
+  Epilogue e = epilogue;
+  e.bias += column;
+  if (e.b_zero_point != nullptr) e.b_zero_point += column;
+  e.row_sum = row_sum;
+  if (e.scale != nullptr) e.scale += column;
+  if (e.float_bias != nullptr) e.float_bias += column;
+  return e;
+}
+
+void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t* row_sum) {
+  const RowSource& a = plan.call->a;
+  const GemmKernels& kernels = *plan.call->b->table().gemm;
+  if (a.table != nullptr) {
+    kernels.pack_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, plan.flip, dst, plan.lda, row_sum);
+    return;
+  }
+  const uint8_t* source[kMaxTileRows];
+  for (size_t r = 0; r < rows; ++r) source[r] = a.data + (row + r) * a.row_bytes;
+  kernels.pack_a(rows, 1, plan.call->b->k(), source, plan.flip, dst, plan.lda, row_sum);
+}
+
+/// The cell (index / columns, index % columns) of the grid.
+Status run_task(const Plan& plan, size_t index) {
+  const GemmCall& call = *plan.call;
+  const PackedB& b = *call.b;
+  const GemmTile& tile = *plan.tile;
+  const size_t grid_row = index / plan.grid.columns;
+  const size_t grid_column = index % plan.grid.columns;
+  const size_t first_strip = plan.strips * grid_row / plan.grid.rows;
+  const size_t last_strip = plan.strips * (grid_row + 1) / plan.grid.rows;
+  const size_t first_tile = plan.tiles * grid_column / plan.grid.columns;
+  const size_t last_tile = plan.tiles * (grid_column + 1) / plan.grid.columns;
+  const size_t strip_bytes = plan.strip_rows * plan.lda;
+  const size_t block_strips = std::clamp<size_t>(kABlockBytes / std::max<size_t>(strip_bytes, 1), 1, last_strip - first_strip);
+
+  uint8_t* packed = nullptr;
+  int32_t* row_sum = nullptr;
+  if (plan.pack) {
+    const size_t packed_bytes = round_up(block_strips * strip_bytes, AlignedBuffer::kAlignment);
+    packed = scratch.reserve(packed_bytes + block_strips * plan.strip_rows * sizeof(int32_t));
+    if (packed == nullptr) {
+      return {Code::kOutOfMemory, "Cannot allocate " + std::to_string(packed_bytes) + " bytes to pack A."};
+    }
+    if (b.zero_point() != nullptr) row_sum = reinterpret_cast<int32_t*>(packed + packed_bytes);
+  }
+
+  uint8_t* const c = static_cast<uint8_t*>(call.c);
+  const size_t element = output_bytes(call.epilogue.kind);
+  for (size_t block = first_strip; block < last_strip; block += block_strips) {
+    const size_t block_end = std::min(last_strip, block + block_strips);
+    const size_t first_row = block * plan.strip_rows;
+    const uint8_t* a = call.a.data + (plan.pack ? 0 : first_row * plan.lda);
+    if (plan.pack) {
+      for (size_t strip = block; strip < block_end; ++strip) {
+        const size_t row = strip * plan.strip_rows;
+        pack_strip(plan, row, std::min(plan.strip_rows, call.m - row), packed + (strip - block) * strip_bytes,
+                   row_sum == nullptr ? nullptr : row_sum + (row - first_row));
+      }
+      a = packed;
+    }
+    for (size_t t = first_tile; t < last_tile; ++t) {
+      if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
+      const size_t column = t * tile.nr;
+      const size_t cols = std::min<size_t>(tile.nr, b.n() - column);
+      const int8_t* panel = b.panel(column / kPanelWidth);
+      for (size_t strip = block; strip < block_end; ++strip) {
+        const size_t row = strip * plan.strip_rows;
+        const Epilogue epilogue =
+            at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
+        tile.run(std::min(plan.strip_rows, call.m - row), cols, b.k(), a + (row - first_row) * plan.lda, plan.lda, panel,
+                 b.panel_stride(), epilogue, c + (row * call.ldc + column) * element, call.ldc);
+      }
+    }
+  }
+  scratch.trim();
+  return {};
+}
+
+}  // namespace
+
+Status run_gemm(const GemmCall& user_call) {
+  GemmCall call = user_call;
+  const PackedB& b = *call.b;
+  if (call.m == 0 || b.n() == 0) return {};
+  const GemmKernels& kernels = *b.table().gemm;
+  call.epilogue.b_zero_point = b.zero_point();
+
+  Plan plan;
+  plan.call = &call;
+  plan.tile = &choose_tile(kernels, call.m, b.n());
+  plan.strips = ceil_div(call.m, plan.tile->mr);
+  plan.strip_rows = ceil_div(call.m, plan.strips);
+  plan.strips = ceil_div(call.m, plan.strip_rows);
+  plan.tiles = ceil_div(b.n(), plan.tile->nr);
+  plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
+  const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
+  plan.pack = call.a.table != nullptr || plan.flip != 0 || kernels.a_element_bytes != 1 || b.zero_point() != nullptr ||
+              (aliased && plan.tiles > 1);
+  // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
+  plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64 : call.a.row_bytes;
+
+  const double macs = static_cast<double>(call.m) * static_cast<double>(b.n()) * static_cast<double>(b.k());
+  const size_t limit = call.threads == 0 ? ThreadPool::instance().size() : call.threads;
+  const size_t threads = static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
+  if (threads == 1) return run_task(plan, 0);
+
+  const bool many = macs / static_cast<double>(threads) > kTasksPerThread * kMinMacsPerTask;
+  plan.grid = choose_grid(plan.strips, plan.tiles, plan.strip_rows * b.k() * kernels.a_element_bytes,
+                          plan.tile->nr * b.k(), many ? threads * kTasksPerThread : threads, threads);
+  std::atomic<Code> failure{Code::kOk};
+  ThreadPool::instance().parallel_for(plan.grid.rows * plan.grid.columns, threads, [&](size_t index) {
+    if (failure.load(std::memory_order_relaxed) != Code::kOk) return;
+    const Status status = run_task(plan, index);
+    if (!status.ok()) failure.store(status.code(), std::memory_order_relaxed);
+  });
+  switch (failure.load(std::memory_order_relaxed)) {
+    case Code::kOk: return {};
+    case Code::kAborted: return {Code::kAborted, "The call was aborted."};
+    default: return {Code::kOutOfMemory, "Cannot allocate memory to pack A."};
+  }
+}
+
+}  // namespace q8

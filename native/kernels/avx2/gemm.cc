@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT
+/// Exact u8 x s8 -> s32 GEMM for AVX2 without VNNI.
+///
+/// VPMADDUBSW would be the natural instruction, but it saturates its pair sums at int16. Instead A is packed once as
+/// int16, B (K2N16, int8 in memory) is widened on load, and VPMADDWD sums pairs exactly in int32: |a*b| <= 255 * 128.
+///
+/// Per K2 step of the 6x16 tile: 2 VPMOVSXBW + 6 VPBROADCASTD (loads) + 12 VPMADDWD + 12 VPADDD. That is 26 vector
+/// operations, 6.5 cycles of Zen 3's four pipes against 6 for the multiply-adds alone.
+/// Registers: 12 accumulators + 2 B + 1 A + 1 product = 16 of 16 ymm.
+#define Q8_TARGET avx2
+#include <immintrin.h>
+
+#include "kernels/common/gemm-pack-inl.h"
+
+namespace q8::avx2 {
+namespace {
+
+constexpr size_t kKr = 2;
+/// Accumulator vectors hold 8 columns; a panel is two of them.
+constexpr size_t kLanes = 8;
+
+inline __m256i load_s32(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+/// Lane i is all ones when i < count; the mask of VPMASKMOVD.
+inline __m256i lane_mask(size_t count) {
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), index);
+}
+
+/// The four low bytes of each pair of vectors' 32-bit lanes, in order: 16 codes.
+inline __m128i narrow_to_bytes(__m256i lo, __m256i hi) {
+  const __m256i mask = _mm256_set1_epi32(0xff);
+  __m256i packed = _mm256_packus_epi32(_mm256_and_si256(lo, mask), _mm256_and_si256(hi, mask));
+  packed = _mm256_permute4x64_epi64(packed, 0xd8);
+  return _mm_packus_epi16(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
+}
+
+inline void copy_codes(__m128i codes, size_t cols, uint8_t* out) {
+  if (cols == kPanelWidth) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), codes);
+    return;
+  }
+  alignas(16) uint8_t bytes[kPanelWidth];
+  _mm_store_si128(reinterpret_cast<__m128i*>(bytes), codes);
+  for (size_t n = 0; n < cols; ++n) out[n] = bytes[n];
+}
+
+/// Stores one row of one panel. `column` is the panel's first column inside the tile; cols is 1..16.
+inline void store_panel(const Epilogue& e, __m256i lo, __m256i hi, size_t row, size_t column, size_t cols, void* c,
+                        size_t ldc) {
+  if (e.b_zero_point != nullptr) {
+    const __m256i sum = _mm256_set1_epi32(e.row_sum[row]);
+    lo = _mm256_sub_epi32(lo, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column)));
+    hi = _mm256_sub_epi32(hi, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column + kLanes)));
+  }
+  lo = _mm256_add_epi32(lo, load_s32(e.bias + column));
+  hi = _mm256_add_epi32(hi, load_s32(e.bias + column + kLanes));
+  const size_t cols_lo = cols < kLanes ? cols : kLanes;
+  const size_t cols_hi = cols - cols_lo;
+  if (e.kind == OutKind::kS32) {
+    int32_t* out = static_cast<int32_t*>(c) + row * ldc + column;
+    if (cols == kPanelWidth) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), lo);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + kLanes), hi);
+    } else {
+      _mm256_maskstore_epi32(out, lane_mask(cols_lo), lo);
+      if (cols_hi != 0) _mm256_maskstore_epi32(out + kLanes, lane_mask(cols_hi), hi);
+    }
+    return;
+  }
+  __m256 y_lo = _mm256_mul_ps(_mm256_cvtepi32_ps(lo), _mm256_loadu_ps(e.scale + column));
+  __m256 y_hi = _mm256_mul_ps(_mm256_cvtepi32_ps(hi), _mm256_loadu_ps(e.scale + column + kLanes));
+  if (e.kind == OutKind::kF32) {
+    if (e.float_bias != nullptr) {
+      y_lo = _mm256_add_ps(y_lo, _mm256_loadu_ps(e.float_bias + column));
+      y_hi = _mm256_add_ps(y_hi, _mm256_loadu_ps(e.float_bias + column + kLanes));
+    }
+    float* out = static_cast<float*>(c) + row * ldc + column;
+    if (cols == kPanelWidth) {
+      _mm256_storeu_ps(out, y_lo);
+      _mm256_storeu_ps(out + kLanes, y_hi);
+    } else {
+      _mm256_maskstore_ps(out, lane_mask(cols_lo), y_lo);
+      if (cols_hi != 0) _mm256_maskstore_ps(out + kLanes, lane_mask(cols_hi), y_hi);
+    }
+    return;
+  }
+  const __m256 lower = _mm256_set1_ps(e.lo);
+  const __m256 upper = _mm256_set1_ps(e.hi);
+  const __m256i zero_point = _mm256_set1_epi32(e.zero_point);
+  y_lo = _mm256_min_ps(_mm256_max_ps(y_lo, lower), upper);
+  y_hi = _mm256_min_ps(_mm256_max_ps(y_hi, lower), upper);
+  const __m128i codes = narrow_to_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(y_lo), zero_point),
+                                        _mm256_add_epi32(_mm256_cvtps_epi32(y_hi), zero_point));
+  copy_codes(codes, cols, static_cast<uint8_t*>(c) + row * ldc + column);
+}
+
+inline __m256i broadcast_pair(const int16_t* p) {
+  int32_t pair;
+  std::memcpy(&pair, p, sizeof(pair));
+  return _mm256_set1_epi32(pair);
+}
+
+inline __m256i widen(const int8_t* p) {
+  return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+/// kRows x (16 * kPanels) outputs over all of K. A row beyond `rows` repeats the last one and is not stored.
+template <size_t kRows, size_t kPanels>
+inline void multiply(size_t rows, size_t cols, size_t k, const int16_t* a, size_t lda, const int8_t* b,
+                     size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+  __m256i acc[kRows][2 * kPanels];
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t v = 0; v < 2 * kPanels; ++v) acc[r][v] = _mm256_setzero_si256();
+  }
+  const int16_t* row[kRows];
+  for (size_t r = 0; r < kRows; ++r) row[r] = a + (r < rows ? r : rows - 1) * lda;
+  const size_t steps = (k + kKr - 1) / kKr;
+  for (size_t i = 0; i < steps; ++i) {
+#pragma GCC unroll 4
+    for (size_t p = 0; p < kPanels; ++p) {
+      const int8_t* b_row = b + p * panel_stride + i * kKr * kPanelWidth;
+      const __m256i b_lo = widen(b_row);
+      const __m256i b_hi = widen(b_row + kPanelWidth);
+#pragma GCC unroll 6
+      for (size_t r = 0; r < kRows; ++r) {
+        const __m256i a_pair = broadcast_pair(row[r] + i * kKr);
+        acc[r][2 * p] = _mm256_add_epi32(acc[r][2 * p], _mm256_madd_epi16(a_pair, b_lo));
+        acc[r][2 * p + 1] = _mm256_add_epi32(acc[r][2 * p + 1], _mm256_madd_epi16(a_pair, b_hi));
+      }
+    }
+  }
+#pragma GCC unroll 6
+  for (size_t r = 0; r < kRows; ++r) {
+    if (r >= rows) break;
+#pragma GCC unroll 4
+    for (size_t p = 0; p < kPanels; ++p) {
+      const size_t left = cols - p * kPanelWidth;
+      store_panel(epilogue, acc[r][2 * p], acc[r][2 * p + 1], r, column + p * kPanelWidth,
+                  left < kPanelWidth ? left : kPanelWidth, c, ldc);
+    }
+  }
+}
+
+/// GemmTile::run: kPanels panels at a time while they last, then one by one.
+template <size_t kRows, size_t kPanels>
+void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b, size_t panel_stride,
+          const Epilogue& epilogue, void* c, size_t ldc) {
+  const int16_t* a_rows = static_cast<const int16_t*>(a);
+  const size_t lda_elements = lda / sizeof(int16_t);
+  size_t column = 0;
+  if constexpr (kPanels > 1) {
+    if (cols > (kPanels - 1) * kPanelWidth) {
+      multiply<kRows, kPanels>(rows, cols, k, a_rows, lda_elements, b, panel_stride, epilogue, 0, c, ldc);
+      return;
+    }
+  }
+  for (; column < cols; column += kPanelWidth) {
+    const size_t left = cols - column;
+    multiply<kRows, 1>(rows, left < kPanelWidth ? left : kPanelWidth, k, a_rows, lda_elements, b, panel_stride, epilogue,
+                       column, c, ldc);
+    b += panel_stride;
+  }
+}
+
+constexpr GemmTile kTiles[] = {
+    {"6x16", 6, 16, gemm<6, 1>},
+    {"4x16", 4, 16, gemm<4, 1>},
+    {"2x32", 2, 32, gemm<2, 2>},
+    {"1x64", 1, 64, gemm<1, 4>},
+};
+
+/// The multiply-adds of a 6x16 step, without the loads and the widening.
+size_t peak_loop(size_t iterations) {
+  __m256i acc[12];
+  __m256i a = _mm256_set1_epi32(0x00030001);
+  const __m256i b = _mm256_set1_epi32(0x00020005);
+  for (__m256i& sum : acc) sum = _mm256_setzero_si256();
+  for (size_t i = 0; i < iterations; ++i) {
+#pragma GCC unroll 12
+    for (size_t j = 0; j < 12; ++j) {
+#if defined(__GNUC__)
+      // The product must look new each time, or the compiler moves it out of the loop.
+      __asm__("" : "+x"(a));
+#endif
+      acc[j] = _mm256_add_epi32(acc[j], _mm256_madd_epi16(a, b));
+    }
+  }
+  for (size_t j = 1; j < 12; ++j) acc[0] = _mm256_add_epi32(acc[0], acc[j]);
+  [[maybe_unused]] static volatile int32_t sink;
+  sink = _mm256_extract_epi32(acc[0], 0);
+  return 12 * kLanes * kKr;
+}
+
+}  // namespace
+
+extern const GemmKernels kGemm;
+const GemmKernels kGemm = {
+    /*kr=*/kKr, /*a_element_bytes=*/2, /*a_signed=*/false, pack_a<int16_t, kKr>,
+    pack_b_panel<kKr>, kTiles, sizeof(kTiles) / sizeof(kTiles[0]), peak_loop,
+};
+
+}  // namespace q8::avx2

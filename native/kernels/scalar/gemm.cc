@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT
+/// The reference GEMM: u8 x s8 -> s32, one column of a tile after the other, plain C++. Every other room must give these
+/// bits. Packed B is K1N16. Sums are made as uint32 so that they wrap, as int32 accumulators of SIMD do.
+#define Q8_TARGET scalar
+#include "kernels/common/gemm-pack-inl.h"
+
+namespace q8::scalar {
+namespace {
+
+constexpr size_t kRows = 4;
+
+/// Round half to even for |x| < 2^22: the sum's unit in the last place is 1, so the addition does the rounding.
+inline int32_t round_half_even(float x) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
+  const float shifted = x + kMagic;
+  int32_t bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  return bits - 0x4b400000;
+}
+
+inline void store(const Epilogue& e, size_t row, size_t column, uint32_t acc, void* c, size_t ldc) {
+  const size_t index = row * ldc + column;
+  if (e.b_zero_point != nullptr) {
+    acc -= static_cast<uint32_t>(e.b_zero_point[column]) * static_cast<uint32_t>(e.row_sum[row]);
+  }
+  acc += static_cast<uint32_t>(e.bias[column]);
+  const int32_t value = static_cast<int32_t>(acc);
+  if (e.kind == OutKind::kS32) {
+    static_cast<int32_t*>(c)[index] = value;
+    return;
+  }
+  float y = static_cast<float>(value) * e.scale[column];
+  if (e.kind == OutKind::kF32) {
+    if (e.float_bias != nullptr) y += e.float_bias[column];
+    static_cast<float*>(c)[index] = y;
+    return;
+  }
+  y = y > e.lo ? y : e.lo;
+  y = y < e.hi ? y : e.hi;
+  // The clamp has put the code into its type's range; u8 and s8 share the byte.
+  static_cast<uint8_t*>(c)[index] = static_cast<uint8_t>(round_half_even(y) + e.zero_point);
+}
+
+void gemm_4x16(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b, size_t /*panel_stride*/,
+               const Epilogue& epilogue, void* c, size_t ldc) {
+  for (size_t r = 0; r < rows; ++r) {
+    const uint8_t* a_row = static_cast<const uint8_t*>(a) + r * lda;
+    uint32_t acc[kPanelWidth] = {};
+    for (size_t i = 0; i < k; ++i) {
+      const int32_t value = a_row[i];
+      const int8_t* b_row = b + i * kPanelWidth;
+      for (size_t n = 0; n < kPanelWidth; ++n) acc[n] += static_cast<uint32_t>(value * b_row[n]);
+    }
+    for (size_t n = 0; n < cols; ++n) store(epilogue, r, n, acc[n], c, ldc);
+  }
+}
+
+size_t peak_loop(size_t iterations) {
+  // Volatile ends keep the compiler from computing the loop itself.
+  static volatile uint32_t source = 3;
+  uint32_t acc[8] = {};
+  const uint32_t a = source;
+  uint32_t b = source;
+  for (size_t i = 0; i < iterations; ++i) {
+    for (uint32_t& sum : acc) sum += a * b;
+    b += sizeof(acc);
+  }
+  uint32_t total = 0;
+  for (const uint32_t sum : acc) total += sum;
+  [[maybe_unused]] static volatile uint32_t sink;
+  sink = total;
+  return sizeof(acc) / sizeof(acc[0]);
+}
+
+constexpr GemmTile kTiles[] = {{"4x16", kRows, kPanelWidth, gemm_4x16}};
+
+}  // namespace
+
+extern const GemmKernels kGemm;
+const GemmKernels kGemm = {
+    /*kr=*/1, /*a_element_bytes=*/1,   /*a_signed=*/false, pack_a<uint8_t, 1>,
+    pack_b_panel<1>, kTiles, /*tile_count=*/1, peak_loop,
+};
+
+}  // namespace q8::scalar
