@@ -102,7 +102,8 @@ export class Attributes {
     if (!attribute) return undefined;
     if (attribute.kind !== kind) {
       // An exporter may write an empty list without a type; every list kind may stand for it.
-      if (Array.isArray(attribute.value) && attribute.value.length === 0 && kind.endsWith('s')) return [] as unknown as AttributeValues[K];
+      if (Array.isArray(attribute.value) && attribute.value.length === 0 && kind.endsWith('s'))
+        return [] as unknown as AttributeValues[K];
       throw new Q8Error(
         'ERR_Q8_BAD_MODEL',
         `Expected ${kind} for attribute "${name}" of ${this.#where} but received ${attribute.kind}.`,

@@ -36,7 +36,10 @@ export function graphFromProto(model: ModelProto): Graph {
   const problems = new Problems();
   const opsets = readOpsets(model, problems);
   for (const { domain, name } of model.functions ?? []) {
-    problems.add('ERR_Q8_UNSUPPORTED_OP', `Model-local function ${quote(`${domain ?? ''}::${name ?? ''}`)} is not supported.`);
+    problems.add(
+      'ERR_Q8_UNSUPPORTED_OP',
+      `Model-local function ${quote(`${domain ?? ''}::${name ?? ''}`)} is not supported.`,
+    );
   }
   const proto = model.graph ?? {};
   const graph = new Graph(proto.name ?? '', {
@@ -70,12 +73,18 @@ function readOpsets(model: ModelProto, problems: Problems): Map<string, number> 
   const opsets = new Map<string, number>();
   for (const { domain, version } of model.opsetImport ?? []) {
     const name = domainOf(domain);
-    const number = problems.guard(() => toSafeInteger(version, `the opset version of domain ${quote(name || 'ai.onnx')}`));
+    const number = problems.guard(() =>
+      toSafeInteger(version, `the opset version of domain ${quote(name || 'ai.onnx')}`),
+    );
     if (number === undefined) continue;
-    if (number < 1) problems.add('ERR_Q8_BAD_MODEL', `Opset version ${number} of domain ${quote(name || 'ai.onnx')} is not valid.`);
+    if (number < 1)
+      problems.add('ERR_Q8_BAD_MODEL', `Opset version ${number} of domain ${quote(name || 'ai.onnx')} is not valid.`);
     const known = opsets.get(name);
     if (known !== undefined && known !== number) {
-      problems.add('ERR_Q8_BAD_MODEL', `Domain ${quote(name || 'ai.onnx')} is imported with versions ${known} and ${number}.`);
+      problems.add(
+        'ERR_Q8_BAD_MODEL',
+        `Domain ${quote(name || 'ai.onnx')} is imported with versions ${known} and ${number}.`,
+      );
     }
     opsets.set(name, number);
   }
@@ -213,7 +222,7 @@ class GraphReader {
       if (type && !value.constant) value.type ??= type;
       this.#graph.outputs.push(value);
     }
-    if (!this.#outer && this.#graph.outputs.length === 0) {
+    if (!this.#outer && !proto.output?.length) {
       this.#problems.add('ERR_Q8_BAD_MODEL', 'The graph has no outputs.');
     }
   }
@@ -224,13 +233,19 @@ class GraphReader {
     const name = this.#nameOf(proto, op);
     if (op === '') this.#problems.add('ERR_Q8_BAD_MODEL', `Node ${quote(name)} has no operator.`);
     if (!this.#graph.opsets.has(domain) && this.#graph.opsets.size > 0) {
-      this.#problems.add('ERR_Q8_BAD_MODEL', `The model uses domain ${quote(domain || 'ai.onnx')} but imports no operator set of it.`);
+      this.#problems.add(
+        'ERR_Q8_BAD_MODEL',
+        `The model uses domain ${quote(domain || 'ai.onnx')} but imports no operator set of it.`,
+      );
     }
     const inputs = (proto.input ?? []).map((input) => {
       if (input === '') return null;
       const value = this.#lookup(input);
       if (!value) {
-        this.#problems.add('ERR_Q8_BAD_MODEL', `Input ${quote(input)} of node ${quote(name)} (${op}) is defined nowhere.`);
+        this.#problems.add(
+          'ERR_Q8_BAD_MODEL',
+          `Input ${quote(input)} of node ${quote(name)} (${op}) is defined nowhere.`,
+        );
       }
       return value ?? null;
     });
@@ -247,12 +262,15 @@ class GraphReader {
   }
 
   #defineOutput(name: string, node: NodeProto): Value | null {
-    return name === '' ? null : (this.#define(name, `output of ${node.opType ?? 'node'} ${quote(node.name ?? '')}`) ?? null);
+    if (name === '') return null;
+    const owner = node.name ? ` ${quote(node.name)}` : '';
+    return this.#define(name, `output of ${node.opType || 'node'}${owner}`) ?? null;
   }
 
   #define(name: string, kind: string): Value | undefined {
     if (this.#values.has(name) || name === '') {
-      const message = name === '' ? `A ${kind} has no name.` : `Value ${quote(name)} is defined twice, again as ${kind}.`;
+      const message =
+        name === '' ? `A ${kind} has no name.` : `Value ${quote(name)} is defined twice, again as ${kind}.`;
       this.#problems.add('ERR_Q8_BAD_MODEL', message);
       return undefined;
     }
@@ -292,7 +310,10 @@ class GraphReader {
       const name = attribute.name ?? '';
       const where = `attribute ${quote(name)} of node ${quote(node)}`;
       if (name === '' || seen.has(name)) {
-        this.#problems.add('ERR_Q8_BAD_MODEL', name === '' ? `An attribute of node ${quote(node)} has no name.` : `There are two of ${where}.`);
+        this.#problems.add(
+          'ERR_Q8_BAD_MODEL',
+          name === '' ? `An attribute of node ${quote(node)} has no name.` : `There are two of ${where}.`,
+        );
         continue;
       }
       seen.add(name);
@@ -381,7 +402,13 @@ function exactConstant(proto: AttributeProto): Attribute | undefined {
 function tensorType(type: TypeProto, where: string): ValueType {
   const tensor = type.tensorType;
   if (!tensor) {
-    const kind = type.sequenceType ? 'sequence' : type.mapType ? 'map' : type.optionalType ? 'optional' : 'other than a tensor';
+    const kind = type.sequenceType
+      ? 'sequence'
+      : type.mapType
+        ? 'map'
+        : type.optionalType
+          ? 'optional'
+          : 'other than a tensor';
     throw new Q8Error('ERR_Q8_UNSUPPORTED_DTYPE', `The type of ${where} is ${kind}; only dense tensors are supported.`);
   }
   const dtype: DType = dtypeFromOnnx(tensor.elemType ?? 0, where);

@@ -99,14 +99,20 @@ export class Node {
   /** Input `index`. @throws ERR_Q8_BAD_MODEL when the model leaves it out. */
   requiredInput(index: number): Value {
     const value = this.input(index);
-    if (!value) throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${this.name}" (${this.op}) lacks its input ${index}.`, { node: this.name });
+    if (!value)
+      throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${this.name}" (${this.op}) lacks its input ${index}.`, {
+        node: this.name,
+      });
     return value;
   }
 
   /** The first output. @throws ERR_Q8_BAD_MODEL when it is left out. */
   get output(): Value {
     const value = this._outputs[0];
-    if (!value) throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${this.name}" (${this.op}) lacks its output 0.`, { node: this.name });
+    if (!value)
+      throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${this.name}" (${this.op}) lacks its output 0.`, {
+        node: this.name,
+      });
     return value;
   }
 
@@ -166,7 +172,10 @@ export class Graph {
   /** For a subgraph (If, Loop, Scan bodies): the graph around it. Its values may be used here by reference. */
   readonly parent: Graph | null;
 
-  constructor(name = '', options: { opsets?: Map<string, number>; info?: Partial<ModelInfo>; parent?: Graph | null } = {}) {
+  constructor(
+    name = '',
+    options: { opsets?: Map<string, number>; info?: Partial<ModelInfo>; parent?: Graph | null } = {},
+  ) {
     this.name = name;
     this.parent = options.parent ?? null;
     this.opsets = options.opsets ?? this.parent?.opsets ?? new Map();
@@ -228,7 +237,11 @@ export class Graph {
     for (const value of node._outputs) {
       if (!value) continue;
       if (value._producer) {
-        throw new Q8Error('ERR_Q8_BAD_MODEL', `Value "${value.name}" is made by both "${value._producer.name}" and "${name}".`, { node: name });
+        throw new Q8Error(
+          'ERR_Q8_BAD_MODEL',
+          `Value "${value.name}" is made by both "${value._producer.name}" and "${name}".`,
+          { node: name },
+        );
       }
       value._producer = node;
       this.#names.add(value.name);
@@ -369,7 +382,8 @@ export class Graph {
         node.name,
         [...node.attributes.entries()].map(([key, attribute]): [string, Attribute] => {
           if (attribute.kind === 'graph') return [key, { kind: 'graph', value: attribute.value.clone(map, copy) }];
-          if (attribute.kind === 'graphs') return [key, { kind: 'graphs', value: attribute.value.map((g) => g.clone(map, copy)) }];
+          if (attribute.kind === 'graphs')
+            return [key, { kind: 'graphs', value: attribute.value.map((g) => g.clone(map, copy)) }];
           return [key, attribute];
         }),
       );
@@ -391,7 +405,8 @@ export function subgraphsOf(node: Node): Graph[] {
 }
 
 function hasSubgraphs(node: Node): boolean {
-  for (const [, attribute] of node.attributes.entries()) if (attribute.kind === 'graph' || attribute.kind === 'graphs') return true;
+  for (const [, attribute] of node.attributes.entries())
+    if (attribute.kind === 'graph' || attribute.kind === 'graphs') return true;
   return false;
 }
 

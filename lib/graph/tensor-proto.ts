@@ -23,7 +23,9 @@ export function tensorFromProto(proto: TensorProto, where: string): Tensor {
   const raw = proto.rawData;
   // An empty raw_data may stand beside a typed field; writers differ.
   const data =
-    dtype === 'string' || !raw || raw.byteLength === 0 ? fromTypedField(proto, dtype, size, where) : fromRaw(raw, dtype, size, where);
+    dtype === 'string' || !raw || raw.byteLength === 0
+      ? fromTypedField(proto, dtype, size, where)
+      : fromRaw(raw, dtype, size, where);
   return new Tensor(dtype, data as never, dims);
 }
 
@@ -61,7 +63,8 @@ function fromTypedField(proto: TensorProto, dtype: DType, size: number, where: s
   }
   const data = allocate(dtype, size);
   if (dtype === 'int64' || dtype === 'uint64') {
-    for (let i = 0; i < size; i++) (data as BigInt64Array)[i] = toBigInt((field as NonNullable<TensorProto['int64Data']>)[i]);
+    for (let i = 0; i < size; i++)
+      (data as BigInt64Array)[i] = toBigInt((field as NonNullable<TensorProto['int64Data']>)[i]);
   } else if (dtype === 'uint32') {
     for (let i = 0; i < size; i++) {
       (data as Uint32Array)[i] = Number(toBigInt((field as NonNullable<TensorProto['uint64Data']>)[i]));

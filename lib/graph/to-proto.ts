@@ -42,7 +42,10 @@ export function graphToProto(graph: Graph): ModelProto {
     if (opsets.has(domain)) continue;
     const version = DEFAULT_OPSETS.get(domain);
     if (version === undefined) {
-      throw new Q8Error('ERR_Q8_BAD_MODEL', `The graph uses domain "${domain || 'ai.onnx'}" but imports no operator set of it.`);
+      throw new Q8Error(
+        'ERR_Q8_BAD_MODEL',
+        `The graph uses domain "${domain || 'ai.onnx'}" but imports no operator set of it.`,
+      );
     }
     opsets.set(domain, version);
   }

@@ -9,7 +9,14 @@ import { promisify } from 'node:util';
 import { expected, Q8Error } from '../errors';
 import { bytesOf, dtypeFromOnnx } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
-import { DataLocation, type GraphProto, type ModelProto, type TensorProto, tensorsOfModel, toSafeInteger } from './proto';
+import {
+  DataLocation,
+  type GraphProto,
+  type ModelProto,
+  type TensorProto,
+  tensorsOfModel,
+  toSafeInteger,
+} from './proto';
 
 /** Where external tensors are looked for: in memory first (by `location`), then in a folder. */
 export interface ExternalSources {
@@ -62,7 +69,7 @@ export function loadExternalDataSync(model: ModelProto, sources: ExternalSources
 function attach(tensor: TensorProto, bytes: Uint8Array): void {
   tensor.rawData = bytes;
   tensor.externalData = [];
-  tensor.dataLocation = DataLocation.DEFAULT;
+  tensor.dataLocation = undefined;
 }
 
 function* externalRanges(model: ModelProto): Generator<Range> {
@@ -86,9 +93,14 @@ function parseRange(tensor: TensorProto): Range {
   }
   const hasOwnBytes =
     (tensor.rawData?.length ?? 0) > 0 ||
-    [tensor.floatData, tensor.int32Data, tensor.int64Data, tensor.doubleData, tensor.uint64Data, tensor.stringData].some(
-      (field) => (field?.length ?? 0) > 0,
-    );
+    [
+      tensor.floatData,
+      tensor.int32Data,
+      tensor.int64Data,
+      tensor.doubleData,
+      tensor.uint64Data,
+      tensor.stringData,
+    ].some((field) => (field?.length ?? 0) > 0);
   if (hasOwnBytes) throw bad('no bytes in the model itself', tensor, 'both');
 
   const dtype = dtypeFromOnnx(tensor.dataType ?? 0, `tensor ${JSON.stringify(tensor.name ?? '')}`);
@@ -198,7 +210,12 @@ class SideFiles {
     if (known) return known;
     const { baseDirectory, modelPath } = this.#sources;
     if (baseDirectory === undefined) {
-      throw bad('the bytes of its side file', range.tensor, range.location, 'give a path, baseDirectory or externalData.');
+      throw bad(
+        'the bytes of its side file',
+        range.tensor,
+        range.location,
+        'give a path, baseDirectory or externalData.',
+      );
     }
     const opened = this.#openContained(range, baseDirectory, modelPath);
     this.#open.set(range.location, opened);
@@ -213,22 +230,35 @@ class SideFiles {
       roots = [fs.realpathSync(base)];
       if (modelPath !== undefined) roots.push(path.dirname(fs.realpathSync(modelPath)));
     } catch (cause) {
-      throw new Q8Error('ERR_Q8_BAD_MODEL', `The side file ${JSON.stringify(range.location)} of the model cannot be found.`, {
-        hint: `it must be in ${JSON.stringify(base)}.`,
-        cause,
-      });
+      throw new Q8Error(
+        'ERR_Q8_BAD_MODEL',
+        `The side file ${JSON.stringify(range.location)} of the model cannot be found.`,
+        {
+          hint: `it must be in ${JSON.stringify(base)}.`,
+          cause,
+        },
+      );
     }
     if (!roots.some((root) => real.startsWith(root.endsWith(path.sep) ? root : root + path.sep))) {
-      throw bad('a file inside the model folder', range.tensor, range.location, 'links that lead out of it are refused.');
+      throw bad(
+        'a file inside the model folder',
+        range.tensor,
+        range.location,
+        'links that lead out of it are refused.',
+      );
     }
     let fd: number;
     try {
       // Not following a link that appears after the check, and not waiting on a pipe.
       fd = fs.openSync(real, fs.constants.O_RDONLY | (fs.constants.O_NOFOLLOW ?? 0) | (fs.constants.O_NONBLOCK ?? 0));
     } catch (cause) {
-      throw new Q8Error('ERR_Q8_BAD_MODEL', `The side file ${JSON.stringify(range.location)} of the model cannot be opened.`, {
-        cause,
-      });
+      throw new Q8Error(
+        'ERR_Q8_BAD_MODEL',
+        `The side file ${JSON.stringify(range.location)} of the model cannot be opened.`,
+        {
+          cause,
+        },
+      );
     }
     const stat = fs.fstatSync(fd);
     if (!stat.isFile()) {

@@ -116,10 +116,14 @@ function checkSize(bytes: number): void {
 
 function fileError(error: unknown, source: string): Q8Error {
   if (error instanceof Q8Error) return error;
-  return new Q8Error('ERR_Q8_INVALID_ARGUMENT', `The model ${JSON.stringify(source)} cannot be read: ${messageOf(error)}.`, {
-    hint: 'give the path of an .onnx file, or its bytes.',
-    cause: error,
-  });
+  return new Q8Error(
+    'ERR_Q8_INVALID_ARGUMENT',
+    `The model ${JSON.stringify(source)} cannot be read: ${messageOf(error)}.`,
+    {
+      hint: 'give the path of an .onnx file, or its bytes.',
+      cause: error,
+    },
+  );
 }
 
 function messageOf(error: unknown): string {

@@ -50,7 +50,12 @@ export async function writeModelFile(model: ModelProto, file: string, options: W
   if (!Number.isSafeInteger(threshold) || threshold < 0) {
     throw expected('a non-negative integer', 'externalData.threshold', threshold);
   }
-  if (location !== path.basename(location) || location === '' || location === '..' || location === path.basename(file)) {
+  if (
+    location !== path.basename(location) ||
+    location === '' ||
+    location === '..' ||
+    location === path.basename(file)
+  ) {
     throw expected('a file name other than that of the model', 'externalData.location', location);
   }
   const { model: slim, segments } = externalize(model, location, threshold);
@@ -63,7 +68,12 @@ export async function writeModelFile(model: ModelProto, file: string, options: W
   try {
     for (const { offset, bytes } of segments) {
       for (let done = 0; done < bytes.byteLength; ) {
-        const { bytesWritten } = await handle.write(bytes, done, Math.min(bytes.byteLength - done, 2 ** 30), offset + done);
+        const { bytesWritten } = await handle.write(
+          bytes,
+          done,
+          Math.min(bytes.byteLength - done, 2 ** 30),
+          offset + done,
+        );
         done += bytesWritten;
       }
     }

@@ -44,7 +44,11 @@ describe('ModelProto -> Graph -> ModelProto', () => {
         original.graph?.node?.map((node) => [node.opType, node.output]),
         'a valid order is kept',
       );
-      assert.deepEqual(writeModel(graphToProto(graphFromProto(decodeModel(bytes)))), bytes, 'a second trip changes nothing');
+      assert.deepEqual(
+        writeModel(graphToProto(graphFromProto(decodeModel(bytes)))),
+        bytes,
+        'a second trip changes nothing',
+      );
 
       const before = await run(fs.readFileSync(file), dims);
       const after = await run(bytes, dims);

@@ -38,7 +38,11 @@ describe('readModel', () => {
     const { model, path: from } = await readModel(CLASSIFIER);
     assert.equal(from, CLASSIFIER);
     assert.equal(model.graph?.node?.length, 471);
-    for (const again of [readModelSync(CLASSIFIER), await readModel(original), readModelSync(new Uint8Array(original))]) {
+    for (const again of [
+      readModelSync(CLASSIFIER),
+      await readModel(original),
+      readModelSync(new Uint8Array(original)),
+    ]) {
       assert.deepEqual(writeModel(again.model), writeModel(model));
     }
   });
@@ -55,7 +59,9 @@ describe('readModel', () => {
       await assert.rejects(readModel(source), { code: 'ERR_Q8_INVALID_ARGUMENT' });
       assert.throws(() => readModelSync(source), { code: 'ERR_Q8_INVALID_ARGUMENT' });
     }
-    assert.throws(() => readModelSync(original, { baseDirektory: '.' } as never), { message: /Did you mean "baseDirectory"/ });
+    assert.throws(() => readModelSync(original, { baseDirektory: '.' } as never), {
+      message: /Did you mean "baseDirectory"/,
+    });
   });
 
   it('refuses bytes that are not a model', () => {
