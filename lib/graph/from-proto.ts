@@ -6,6 +6,7 @@ import { Q8Error, type Q8ErrorCode } from '../errors';
 import {
   type AttributeProto,
   AttributeType,
+  domainOf,
   type GraphProto,
   type Int64,
   type ModelProto,
@@ -19,6 +20,7 @@ import { type DType, dtypeFromOnnx } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
 import { type Attribute, Attributes } from './attributes';
 import { type Dim, Graph, unknownDim, Value, type ValueType } from './graph';
+import { inlineFunctions } from './inline-functions';
 import { tensorFromProto } from './tensor-proto';
 
 /** How many problems an error message spells out. */
@@ -28,19 +30,15 @@ const LISTED_PROBLEMS = 20;
  * The graph of a model, as `readModel` gives it. Constants share memory with the model's bytes where they are aligned.
  * Symbolic dimensions keep their names; sizes that are 0, negative or missing in a type count as unknown. Integer
  * attributes beyond 2^53 ("to the end" in old Slice nodes) are clamped to it, except in Constant, which stays exact.
+ * Calls of model-local functions are replaced by their bodies.
  *
  * @throws ERR_Q8_BAD_MODEL (or ERR_Q8_UNSUPPORTED_OP / ERR_Q8_UNSUPPORTED_DTYPE when nothing else is wrong) with the list
  * of all problems.
  */
-export function graphFromProto(model: ModelProto): Graph {
+export function graphFromProto(source: ModelProto): Graph {
+  const model = inlineFunctions(source);
   const problems = new Problems();
   const opsets = readOpsets(model, problems);
-  for (const { domain, name } of model.functions ?? []) {
-    problems.add(
-      'ERR_Q8_UNSUPPORTED_OP',
-      `Model-local function ${quote(`${domain ?? ''}::${name ?? ''}`)} is not supported.`,
-    );
-  }
   const proto = model.graph ?? {};
   const graph = new Graph(proto.name ?? '', {
     opsets,
@@ -62,11 +60,6 @@ export function graphFromProto(model: ModelProto): Graph {
 
 function quote(name: string): string {
   return JSON.stringify(name.length > 80 ? `${name.slice(0, 77)}...` : name);
-}
-
-/** 'ai.onnx' is another spelling of the standard domain. */
-function domainOf(domain: string | null | undefined): string {
-  return !domain || domain === 'ai.onnx' ? '' : domain;
 }
 
 function readOpsets(model: ModelProto, problems: Problems): Map<string, number> {
@@ -156,7 +149,7 @@ class GraphReader {
     this.#readInputs(proto);
     const outputs = nodes.map((node) => (node.output ?? []).map((name) => this.#defineOutput(name, node)));
     for (const info of proto.valueInfo ?? []) this.#applyHint(info);
-    nodes.forEach((node, i) => this.#readNode(node, outputs[i]));
+    for (const [i, node] of nodes.entries()) this.#readNode(node, outputs[i]);
     this.#readOutputs(proto);
   }
 

@@ -412,5 +412,5 @@ function hasSubgraphs(node: Node): boolean {
 
 /** Whether all dimensions are numbers. */
 export function isConcrete(shape: readonly Dim[] | undefined): shape is readonly number[] {
-  return shape !== undefined && shape.every((dim) => typeof dim === 'number');
+  return shape?.every((dim) => typeof dim === 'number') ?? false;
 }

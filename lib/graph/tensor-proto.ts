@@ -1,5 +1,5 @@
 /** TensorProto to Tensor and back. Reading keeps raw bytes in place when their alignment allows it; writing never copies. */
-import { expected, Q8Error } from '../errors';
+import { expected, type Q8Error } from '../errors';
 import { DataLocation, type TensorProto, toBigInt, toSafeInteger } from '../onnx/proto';
 import { allocate, bytesOf, type DType, dtypeFromOnnx, onnxCodeOf, viewOf } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';

@@ -39,6 +39,11 @@ export function toSafeInteger(value: Int64 | null | undefined, where: string): n
   return number;
 }
 
+/** The domain of a node or operator set: '' for the standard operators, however they are spelled. */
+export function domainOf(domain: string | null | undefined): string {
+  return !domain || domain === 'ai.onnx' ? '' : domain;
+}
+
 /** Every tensor of a graph: initializers and attributes, those of subgraphs included. */
 export function* tensorsOf(graph: GraphProto): Generator<TensorProto> {
   yield* graph.initializer ?? [];

@@ -65,7 +65,7 @@ describe('graphFromProto', () => {
       ['x'],
       'initializers are no inputs',
     );
-    assert.deepEqual([...(addition.input(1)?.constant?.data as Float32Array)], [1, 2]);
+    assert.deepEqual(Array.from(addition.input(1)?.constant?.data as Float32Array), [1, 2]);
     assert.equal(clip.input(0), addition.output);
     assert.equal(clip.input(1), null);
     assert.deepEqual(addition.output.type, { dtype: 'float32', shape: ['N', 2] });
@@ -239,7 +239,6 @@ describe('graphFromProto', () => {
   }
 
   it('refuses what it does not support, with the code that says so', () => {
-    assert.equal(failure(model(RELU, { functions: [{ name: 'F', domain: 'd' }] })).code, 'ERR_Q8_UNSUPPORTED_OP');
     assert.equal(failure(model({ ...RELU, input: [info('x', [2], 14)] })).code, 'ERR_Q8_UNSUPPORTED_DTYPE');
     const sequence = { name: 'x', type: { sequenceType: { elemType: { tensorType: { elemType: 1 } } } } };
     assert.match(failure(model({ ...RELU, input: [sequence] })).message, /"x" is sequence/);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Q8Error } from '../../lib/errors';
-import { type AttributeInit } from '../../lib/graph/attributes';
+import type { AttributeInit } from '../../lib/graph/attributes';
 import { type Dim, Graph, isUnknownDim, type Node, Value, type ValueType } from '../../lib/graph/graph';
 import { inferShapes, inferTypes } from '../../lib/graph/infer';
 import type { InferContext, OpDefinition } from '../../lib/ops/define-op';
