@@ -42,6 +42,8 @@ export type OpLookup = (node: Node) => OpDefinition | undefined;
 export interface InferOptions {
   /** Types of graph inputs that differ from the declared ones: the concrete shapes of one run. */
   inputTypes?: ReadonlyMap<Value, ValueType>;
+  /** Data of values that are not constants of the graph but are known all the same. */
+  constants?: ReadonlyMap<Value, Tensor>;
   /** The nodes in execution order, when the caller has it already. */
   order?: readonly Node[];
 }
@@ -68,6 +70,7 @@ export function inferTypes(graph: Graph, lookup: OpLookup, options: InferOptions
   const useHints = [...inputTypes].every(([value, type]) => agrees(value.type?.shape, type.shape));
   const driver = new Driver(lookup, useHints);
   for (const [value, type] of inputTypes) driver.types.set(value, type);
+  for (const [value, tensor] of options.constants ?? []) driver.assume(value, tensor);
   driver.infer(graph, options.order ?? graph.topologicalOrder());
   return driver;
 }
@@ -117,6 +120,11 @@ class Driver implements Inference {
 
   constantOf(value: Value): Tensor | undefined {
     return value.constant ?? this.#constants.get(value);
+  }
+
+  assume(value: Value, tensor: Tensor): void {
+    this.types.set(value, { dtype: tensor.type, shape: tensor.dims });
+    this.#constants.set(value, tensor);
   }
 
   infer(graph: Graph, order: readonly Node[]): void {
