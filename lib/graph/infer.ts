@@ -40,7 +40,7 @@ const RANDOM_OPS = new Set([
 export type OpLookup = (node: Node) => OpDefinition | undefined;
 
 export interface InferOptions {
-  /** Types of graph inputs that differ from the declared ones: the concrete shapes of one run. */
+  /** Types known beforehand, of graph inputs or of any other value: the concrete shapes of one run. */
   inputTypes?: ReadonlyMap<Value, ValueType>;
   /** Data of values that are not constants of the graph but are known all the same. */
   constants?: ReadonlyMap<Value, Tensor>;

@@ -158,6 +158,17 @@ describe('inferShapes', () => {
     assert.deepEqual(inference.constantOf(tail), int64([8]));
   });
 
+  it('goes on from types and data that are known beforehand, at any node', () => {
+    const { graph, x } = model(undefined);
+    const target = add(graph, 'Custom', [x]);
+    const y = add(graph, 'Reshape', [x, target]);
+    const order = [...graph.nodes].slice(1);
+    const constants = new Map([[target, int64([4, 5])]]);
+    const inference = inferTypes(graph, lookup, { order, constants });
+    assert.deepEqual(inference.typeOf(y)?.shape, [4, 5]);
+    assert.deepEqual(inference.typeOf(target), { dtype: 'int64', shape: [2] });
+  });
+
   it('does not compute large constants', () => {
     const { graph } = model();
     const many = constant(graph, new Array(1025).fill(1));
