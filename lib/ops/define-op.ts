@@ -126,5 +126,5 @@ export function defineOp(
   if (since.length === 0 || since.some((v, i) => i > 0 && v <= since[i - 1])) {
     throw new Q8Error('ERR_Q8_INTERNAL', `Operator ${definition.type} must list its versions in ascending order.`);
   }
-  return { domain: '', ...definition };
+  return { ...definition, domain: definition.domain ?? '' };
 }
