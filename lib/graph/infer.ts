@@ -180,7 +180,6 @@ class Driver implements Inference {
   /** Computes the outputs of a node whose inputs are all constant, if they are small. Returns whether it did. */
   #fold(definition: OpDefinition, context: Context): boolean {
     const { node } = context;
-    if (RANDOM_OPS.has(node.op) || subgraphsOf(node).length > 0) return false;
     let operandElements = 0;
     const operands: (Tensor | null)[] = [];
     for (const value of node.inputs) {
@@ -189,7 +188,7 @@ class Driver implements Inference {
       operandElements += tensor?.size ?? 0;
       operands.push(tensor);
     }
-    if (operandElements > MAX_OPERAND_ELEMENTS) return false;
+    if (operandElements > MAX_OPERAND_ELEMENTS || RANDOM_OPS.has(node.op) || subgraphsOf(node).length > 0) return false;
     for (const value of node.outputs) {
       const shape = value ? this.typeOf(value)?.shape : [];
       if (!isConcrete(shape) || shape.reduce((a, b) => a * b, 1) > MAX_FOLDED_ELEMENTS) return false;
