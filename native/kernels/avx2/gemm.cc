@@ -11,6 +11,7 @@
 #include <immintrin.h>
 
 #include "kernels/common/gemm-pack-inl.h"
+#include "kernels/common/unroll-inl.h"
 
 namespace q8::avx2 {
 namespace {
@@ -45,54 +46,77 @@ inline void copy_codes(__m128i codes, size_t cols, uint8_t* out) {
   for (size_t n = 0; n < cols; ++n) out[n] = bytes[n];
 }
 
-/// Stores one row of one panel. `column` is the panel's first column inside the tile; cols is 1..16.
-inline void store_panel(const Epilogue& e, __m256i lo, __m256i hi, size_t row, size_t column, size_t cols, void* c,
-                        size_t ldc) {
+/// Two vectors of a panel: columns 0-7 and 8-15.
+struct Panel {
+  __m256i lo;
+  __m256i hi;
+};
+
+/// The finished int32 of a panel. `column` is the panel's first column inside the tile.
+Q8_ALWAYS_INLINE Panel add_bias(const Epilogue& e, Panel acc, size_t row, size_t column) {
   if (e.b_zero_point != nullptr) {
     const __m256i sum = _mm256_set1_epi32(e.row_sum[row]);
-    lo = _mm256_sub_epi32(lo, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column)));
-    hi = _mm256_sub_epi32(hi, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column + kLanes)));
+    acc.lo = _mm256_sub_epi32(acc.lo, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column)));
+    acc.hi = _mm256_sub_epi32(acc.hi, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column + kLanes)));
   }
-  lo = _mm256_add_epi32(lo, load_s32(e.bias + column));
-  hi = _mm256_add_epi32(hi, load_s32(e.bias + column + kLanes));
-  const size_t cols_lo = cols < kLanes ? cols : kLanes;
-  const size_t cols_hi = cols - cols_lo;
-  if (e.kind == OutKind::kS32) {
-    int32_t* out = static_cast<int32_t*>(c) + row * ldc + column;
-    if (cols == kPanelWidth) {
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), lo);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + kLanes), hi);
-    } else {
-      _mm256_maskstore_epi32(out, lane_mask(cols_lo), lo);
-      if (cols_hi != 0) _mm256_maskstore_epi32(out + kLanes, lane_mask(cols_hi), hi);
-    }
+  return {_mm256_add_epi32(acc.lo, load_s32(e.bias + column)),
+          _mm256_add_epi32(acc.hi, load_s32(e.bias + column + kLanes))};
+}
+
+/// Columns cols..15 are left alone in memory.
+Q8_ALWAYS_INLINE void store_words(Panel words, size_t cols, void* out) {
+  int32_t* p = static_cast<int32_t*>(out);
+  if (cols == kPanelWidth) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + kLanes), words.hi);
     return;
   }
-  __m256 y_lo = _mm256_mul_ps(_mm256_cvtepi32_ps(lo), _mm256_loadu_ps(e.scale + column));
-  __m256 y_hi = _mm256_mul_ps(_mm256_cvtepi32_ps(hi), _mm256_loadu_ps(e.scale + column + kLanes));
+  _mm256_maskstore_epi32(p, lane_mask(cols), words.lo);
+  if (cols > kLanes) _mm256_maskstore_epi32(p + kLanes, lane_mask(cols - kLanes), words.hi);
+}
+
+/// The epilogue of one panel of the tile, in registers. One branch on the kind for all rows.
+template <size_t kRows, typename Accumulators>
+Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& panel_of, size_t rows, size_t column,
+                                  size_t cols, void* c, size_t ldc) {
+  if (e.kind == OutKind::kS32) {
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      if (r >= rows) return;
+      store_words(add_bias(e, panel_of(r), r, column), cols, static_cast<int32_t*>(c) + r * ldc + column);
+    });
+    return;
+  }
+  const __m256 scale_lo = _mm256_loadu_ps(e.scale + column);
+  const __m256 scale_hi = _mm256_loadu_ps(e.scale + column + kLanes);
   if (e.kind == OutKind::kF32) {
-    if (e.float_bias != nullptr) {
-      y_lo = _mm256_add_ps(y_lo, _mm256_loadu_ps(e.float_bias + column));
-      y_hi = _mm256_add_ps(y_hi, _mm256_loadu_ps(e.float_bias + column + kLanes));
-    }
-    float* out = static_cast<float*>(c) + row * ldc + column;
-    if (cols == kPanelWidth) {
-      _mm256_storeu_ps(out, y_lo);
-      _mm256_storeu_ps(out + kLanes, y_hi);
-    } else {
-      _mm256_maskstore_ps(out, lane_mask(cols_lo), y_lo);
-      if (cols_hi != 0) _mm256_maskstore_ps(out + kLanes, lane_mask(cols_hi), y_hi);
-    }
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      if (r >= rows) return;
+      const Panel acc = add_bias(e, panel_of(r), r, column);
+      __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
+      __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
+      if (e.float_bias != nullptr) {
+        lo = _mm256_add_ps(lo, _mm256_loadu_ps(e.float_bias + column));
+        hi = _mm256_add_ps(hi, _mm256_loadu_ps(e.float_bias + column + kLanes));
+      }
+      store_words({_mm256_castps_si256(lo), _mm256_castps_si256(hi)}, cols,
+                  static_cast<float*>(c) + r * ldc + column);
+    });
     return;
   }
   const __m256 lower = _mm256_set1_ps(e.lo);
   const __m256 upper = _mm256_set1_ps(e.hi);
   const __m256i zero_point = _mm256_set1_epi32(e.zero_point);
-  y_lo = _mm256_min_ps(_mm256_max_ps(y_lo, lower), upper);
-  y_hi = _mm256_min_ps(_mm256_max_ps(y_hi, lower), upper);
-  const __m128i codes = narrow_to_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(y_lo), zero_point),
-                                        _mm256_add_epi32(_mm256_cvtps_epi32(y_hi), zero_point));
-  copy_codes(codes, cols, static_cast<uint8_t*>(c) + row * ldc + column);
+  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+    if (r >= rows) return;
+    const Panel acc = add_bias(e, panel_of(r), r, column);
+    __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
+    __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
+    lo = _mm256_min_ps(_mm256_max_ps(lo, lower), upper);
+    hi = _mm256_min_ps(_mm256_max_ps(hi, lower), upper);
+    const __m128i codes = narrow_to_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(lo), zero_point),
+                                          _mm256_add_epi32(_mm256_cvtps_epi32(hi), zero_point));
+    copy_codes(codes, cols, static_cast<uint8_t*>(c) + r * ldc + column);
+  });
 }
 
 inline __m256i broadcast_pair(const int16_t* p) {
@@ -101,45 +125,50 @@ inline __m256i broadcast_pair(const int16_t* p) {
   return _mm256_set1_epi32(pair);
 }
 
+/// acc += pair products. Written out because GCC 12 puts the product and the sum into two new registers, runs out of the
+/// sixteen and spills accumulators inside the loop; tied operands leave it no choice.
+inline void multiply_add(__m256i& acc, __m256i a, __m256i b) {
+#if defined(__GNUC__)
+  __m256i product;
+  __asm__("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0" : "+x"(acc), "=&x"(product) : "x"(b), "x"(a));
+#else
+  acc = _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+#endif
+}
+
 inline __m256i widen(const int8_t* p) {
   return _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
 /// kRows x (16 * kPanels) outputs over all of K. A row beyond `rows` repeats the last one and is not stored.
 template <size_t kRows, size_t kPanels>
-inline void multiply(size_t rows, size_t cols, size_t k, const int16_t* a, size_t lda, const int8_t* b,
-                     size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
-  __m256i acc[kRows][2 * kPanels];
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < 2 * kPanels; ++v) acc[r][v] = _mm256_setzero_si256();
-  }
+Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const int16_t* a, size_t lda, const int8_t* b,
+                               size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+  Panel acc[kRows][kPanels];
   const int16_t* row[kRows];
-  for (size_t r = 0; r < kRows; ++r) row[r] = a + (r < rows ? r : rows - 1) * lda;
-  const size_t steps = (k + kKr - 1) / kKr;
-  for (size_t i = 0; i < steps; ++i) {
-#pragma GCC unroll 4
-    for (size_t p = 0; p < kPanels; ++p) {
-      const int8_t* b_row = b + p * panel_stride + i * kKr * kPanelWidth;
+  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+    unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { acc[r][p] = {_mm256_setzero_si256(), _mm256_setzero_si256()}; });
+    row[r] = a + (r < rows ? size_t{r} : rows - 1) * lda;
+  });
+  const size_t padded_k = (k + kKr - 1) / kKr * kKr;
+  for (size_t i = 0; i < padded_k; i += kKr) {
+    unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+      const int8_t* b_row = b + p * panel_stride + i * kPanelWidth;
       const __m256i b_lo = widen(b_row);
       const __m256i b_hi = widen(b_row + kPanelWidth);
-#pragma GCC unroll 6
-      for (size_t r = 0; r < kRows; ++r) {
-        const __m256i a_pair = broadcast_pair(row[r] + i * kKr);
-        acc[r][2 * p] = _mm256_add_epi32(acc[r][2 * p], _mm256_madd_epi16(a_pair, b_lo));
-        acc[r][2 * p + 1] = _mm256_add_epi32(acc[r][2 * p + 1], _mm256_madd_epi16(a_pair, b_hi));
-      }
-    }
+      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+        const __m256i a_pair = broadcast_pair(row[r] + i);
+        multiply_add(acc[r][p].lo, a_pair, b_lo);
+        multiply_add(acc[r][p].hi, a_pair, b_hi);
+      });
+    });
   }
-#pragma GCC unroll 6
-  for (size_t r = 0; r < kRows; ++r) {
-    if (r >= rows) break;
-#pragma GCC unroll 4
-    for (size_t p = 0; p < kPanels; ++p) {
-      const size_t left = cols - p * kPanelWidth;
-      store_panel(epilogue, acc[r][2 * p], acc[r][2 * p + 1], r, column + p * kPanelWidth,
-                  left < kPanelWidth ? left : kPanelWidth, c, ldc);
-    }
-  }
+  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+    const size_t left = cols - p * kPanelWidth;
+    store_panel<kRows>(
+        epilogue, [&](auto r) Q8_INLINE_LAMBDA { return acc[r][p]; }, rows, column + p * kPanelWidth,
+        left < kPanelWidth ? left : kPanelWidth, c, ldc);
+  });
 }
 
 /// GemmTile::run: kPanels panels at a time while they last, then one by one.
@@ -172,24 +201,18 @@ constexpr GemmTile kTiles[] = {
 
 /// The multiply-adds of a 6x16 step, without the loads and the widening.
 size_t peak_loop(size_t iterations) {
-  __m256i acc[12];
-  __m256i a = _mm256_set1_epi32(0x00030001);
+  constexpr size_t kAccumulators = 12;
+  __m256i acc[kAccumulators];
+  unroll<0, kAccumulators>([&](auto j) Q8_INLINE_LAMBDA { acc[j] = _mm256_setzero_si256(); });
+  const __m256i a = _mm256_set1_epi32(0x00030001);
   const __m256i b = _mm256_set1_epi32(0x00020005);
-  for (__m256i& sum : acc) sum = _mm256_setzero_si256();
   for (size_t i = 0; i < iterations; ++i) {
-#pragma GCC unroll 12
-    for (size_t j = 0; j < 12; ++j) {
-#if defined(__GNUC__)
-      // The product must look new each time, or the compiler moves it out of the loop.
-      __asm__("" : "+x"(a));
-#endif
-      acc[j] = _mm256_add_epi32(acc[j], _mm256_madd_epi16(a, b));
-    }
+    unroll<0, kAccumulators>([&](auto j) Q8_INLINE_LAMBDA { multiply_add(acc[j], a, b); });
   }
-  for (size_t j = 1; j < 12; ++j) acc[0] = _mm256_add_epi32(acc[0], acc[j]);
+  unroll<1, kAccumulators>([&](auto j) Q8_INLINE_LAMBDA { acc[0] = _mm256_add_epi32(acc[0], acc[j]); });
   [[maybe_unused]] static volatile int32_t sink;
   sink = _mm256_extract_epi32(acc[0], 0);
-  return 12 * kLanes * kKr;
+  return kAccumulators * kLanes * kKr;
 }
 
 }  // namespace

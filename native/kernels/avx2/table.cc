@@ -4,8 +4,10 @@
 namespace q8::avx2 {
 
 extern const GemmKernels kGemm;
+extern const ConvKernels kConv;
+extern const VectorKernels kVector;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"avx2", &kGemm, nullptr, nullptr};
+const KernelTable kTable = {"avx2", &kGemm, &kConv, &kVector};
 
 }  // namespace q8::avx2

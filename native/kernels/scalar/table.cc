@@ -4,8 +4,10 @@
 namespace q8::scalar {
 
 extern const GemmKernels kGemm;
+extern const ConvKernels kConv;
+extern const VectorKernels kVector;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"scalar", &kGemm, nullptr, nullptr};
+const KernelTable kTable = {"scalar", &kGemm, &kConv, &kVector};
 
 }  // namespace q8::scalar
