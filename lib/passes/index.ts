@@ -1,0 +1,49 @@
+/**
+ * The two pipelines. Passes change the graph that they are given; callers that need the old one clone it first. The order
+ * matters: each pass may rely on what the ones before it have established.
+ */
+import type { Graph } from '../graph/graph';
+import { inferShapes } from '../graph/infer';
+import { lookupOp } from '../ops/registry';
+import { cancelTransposes } from './cancel-transposes';
+import { eliminateNoops } from './eliminate-noops';
+import { foldBatchNorm } from './fold-batch-norm';
+import { foldConstants } from './fold-constants';
+import { fuseActivation } from './fuse-activation';
+import { fuseMatmulBias } from './fuse-matmul-bias';
+import { fuseQdq } from './fuse-qdq';
+import { liftConstants } from './lift-constants';
+import { nameNodes } from './name-nodes';
+import { removeDeadNodes } from './remove-dead-nodes';
+import { upgradeOpset } from './upgrade-opset';
+
+/**
+ * Brings a model as it came from a file into the form that the quantizer and the runtime expect: constants are
+ * initializers, the opset is current, types are known as far as they can be, nothing constant is left to compute, and
+ * normalizations are part of the weights. Names of inputs and outputs, and results up to float32 rounding, stay.
+ */
+export function prepare(graph: Graph): void {
+  liftConstants(graph);
+  upgradeOpset(graph);
+  nameNodes(graph);
+  const inference = inferShapes(graph, lookupOp);
+  foldConstants(graph, { inference });
+  eliminateNoops(graph);
+  foldBatchNorm(graph);
+  removeDeadNodes(graph);
+}
+
+/** {@link prepare}, and what only the runtime wants: integer operators out of Q/DQ, fused activations and biases. */
+export function lowerForRuntime(graph: Graph): void {
+  prepare(graph);
+  fuseQdq(graph, { internal: true });
+  // What Q/DQ is left runs in float; its weights are needed as such, whatever they take.
+  inferShapes(graph, lookupOp);
+  foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
+  cancelTransposes(graph);
+  foldBatchNorm(graph);
+  fuseMatmulBias(graph);
+  fuseActivation(graph);
+  removeDeadNodes(graph);
+  inferShapes(graph, lookupOp);
+}

@@ -1,0 +1,48 @@
+/** Questions that passes ask of a graph before they rewrite it. */
+import { type Graph, type Node, subgraphsOf, type Value } from '../graph/graph';
+import type { Tensor } from '../tensor/tensor';
+
+/** Values that bodies of control-flow nodes read from this graph; uses that `Value.consumers` does not list. Linear. */
+export function capturedValues(graph: Graph): Set<Value> {
+  const captured = new Set<Value>();
+  for (const node of graph.nodes) {
+    if (subgraphsOf(node).length > 0) for (const value of graph.capturedBy(node)) captured.add(value);
+  }
+  return captured;
+}
+
+/** The node that alone reads `value`, when nobody else can see it: not a graph output, not captured by a body. */
+export function onlyConsumer(graph: Graph, value: Value, captured: ReadonlySet<Value>): Node | undefined {
+  if (value.consumerCount !== 1 || captured.has(value) || graph.isOutput(value)) return undefined;
+  return value.consumers[0];
+}
+
+/** The float32 data of a constant value. */
+export function floatConstant(value: Value | null): (Tensor<'float32'> & Tensor) | undefined {
+  const tensor = value?.constant;
+  return tensor?.type === 'float32' ? (tensor as Tensor<'float32'>) : undefined;
+}
+
+/** Whether the node is an ai.onnx operator of that name. */
+export function isOp(node: Node, ...ops: string[]): boolean;
+export function isOp(node: Node | null | undefined, ...ops: string[]): node is Node;
+export function isOp(node: Node | null | undefined, ...ops: string[]): boolean {
+  return !!node && (node.domain === '' || node.domain === 'ai.onnx') && ops.includes(node.op);
+}
+
+/**
+ * Removes a node that hands its input 0 on unchanged. False, with nothing done, where the two values must both stay:
+ * a body captures the output, or the output is public and the input has a name of its own to keep.
+ */
+export function bypass(graph: Graph, node: Node, captured: ReadonlySet<Value>): boolean {
+  const from = node.outputs[0];
+  const to = node.input(0);
+  if (!from || !to || captured.has(from)) return false;
+  if (graph.isOutput(from)) {
+    const local = to.producer !== null && graph.nodes.has(to.producer);
+    if (!local || graph.isOutput(to)) return false;
+  }
+  graph.replaceAllUses(from, to);
+  graph.removeNode(node);
+  return true;
+}

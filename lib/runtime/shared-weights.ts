@@ -1,0 +1,67 @@
+/**
+ * Packed weights, shared by all plans and sessions of the process (of the worker thread, with worker_threads): two
+ * sessions of one model, or of two models with a common backbone, hold one copy. Entries are found by content.
+ */
+import { createHash } from 'node:crypto';
+import type { Tensor } from '../tensor/tensor';
+
+interface Releasable {
+  release(): void;
+}
+
+interface Entry {
+  readonly value: Releasable;
+  /** Leases that hold it. */
+  holders: number;
+}
+
+const entries = new Map<string, Entry>();
+const digests = new WeakMap<Tensor, string>();
+
+/** Name of a tensor's content. Hashes the data (about 1 GB/s) the first time that this tensor object is seen. */
+function digestOf(tensor: Tensor): string {
+  let digest = digests.get(tensor);
+  if (digest === undefined) {
+    const { buffer, byteOffset, byteLength } = tensor.data as Uint8Array;
+    const hash = createHash('sha256').update(new Uint8Array(buffer, byteOffset, byteLength));
+    digest = `${tensor.type}[${tensor.dims.join()}]${hash.digest('base64')}`;
+    digests.set(tensor, digest);
+  }
+  return digest;
+}
+
+/** One session's claim on shared weights. What no lease holds any more is freed. */
+export class WeightLease {
+  readonly #held = new Map<string, Entry>();
+
+  /** The weights made of `tensor` for the use `key`; `make` runs when nobody in the process has them yet. */
+  get<T extends Releasable>(tensor: Tensor, key: string, make: () => T): T {
+    const name = `${key}|${digestOf(tensor)}`;
+    let entry = this.#held.get(name);
+    if (!entry) {
+      entry = entries.get(name);
+      if (!entry) {
+        entry = { value: make(), holders: 0 };
+        entries.set(name, entry);
+      }
+      entry.holders++;
+      this.#held.set(name, entry);
+    }
+    return entry.value as T;
+  }
+
+  /** Gives everything back. Idempotent. */
+  release(): void {
+    for (const [name, entry] of this.#held) {
+      if (--entry.holders > 0) continue;
+      entries.delete(name);
+      entry.value.release();
+    }
+    this.#held.clear();
+  }
+}
+
+/** How many packed weights are alive in this thread. */
+export function sharedWeightCount(): number {
+  return entries.size;
+}
