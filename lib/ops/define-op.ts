@@ -119,9 +119,7 @@ export interface OpDefinition {
 }
 
 /** Identity with checks, for a uniform look of operator files. */
-export function defineOp(
-  definition: Omit<OpDefinition, 'domain'> & { domain?: string },
-): OpDefinition {
+export function defineOp(definition: Omit<OpDefinition, 'domain'> & { domain?: string }): OpDefinition {
   const since = definition.since;
   if (since.length === 0 || since.some((v, i) => i > 0 && v <= since[i - 1])) {
     throw new Q8Error('ERR_Q8_INTERNAL', `Operator ${definition.type} must list its versions in ascending order.`);

@@ -34,7 +34,8 @@ export function existingLayout(context: LowerContext, value: Value): Layout {
 
 /** A slot whose memory is in row order. NHWC serves when there is one channel or one pixel: the orders coincide. */
 export function rowOrderSlot(context: LowerContext, value: Value): Slot {
-  if (existingLayout(context, value) === 'nhwc' && ordersCoincide(context.shape(value))) return context.slot(value, 'nhwc');
+  if (existingLayout(context, value) === 'nhwc' && ordersCoincide(context.shape(value)))
+    return context.slot(value, 'nhwc');
   return context.slot(value, 'row');
 }
 

@@ -1,0 +1,37 @@
+/** Expand (ai.onnx 8, 13): broadcasting of the input with a shape. */
+import { broadcastShapes, broadcastStrides } from '../tensor/shape';
+import { defineOp } from './define-op';
+import { broadcastDims } from './families/inference';
+import { isNative, rowOrderSlot } from './families/lowering';
+import { stridedCopy } from './families/strided';
+import { integersOf } from './families/values';
+
+export const Expand = defineOp({
+  type: 'Expand',
+  since: [8, 13],
+  quant: { kind: 'agnostic', inputs: [0] },
+  inferShape(context) {
+    const { dtype, shape } = context.input(0);
+    const target = context.constant(1);
+    return [{ dtype, shape: target && shape ? broadcastDims(context, [shape, integersOf(target)]) : undefined }];
+  },
+  run([x, target], { node }) {
+    const shape = broadcastShapes([x!.dims, integersOf(target!)], `node "${node.name}" (${node.op})`);
+    return [stridedCopy(x!, shape, broadcastStrides(x!.dims, shape))];
+  },
+  lower(context) {
+    const { node } = context;
+    const value = node.requiredInput(0);
+    if (!isNative(context.dtype(value))) return false;
+    const shape = [...context.shape(node.output)];
+    context.emit({
+      op: 'strided_copy',
+      x: rowOrderSlot(context, value).id,
+      y: context.output(node.output, 'row').id,
+      shape,
+      strides: broadcastStrides(context.shape(value), shape),
+      offset: 0,
+    });
+    return true;
+  },
+});

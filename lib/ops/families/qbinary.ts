@@ -1,0 +1,76 @@
+/** QLinearAdd and QLinearMul: dequantize both operands, compute in float32, quantize. */
+import type { QBinaryStep } from '../../../binding';
+import { allocate, codeRange, type DType } from '../../tensor/dtype';
+import { broadcastShapes, broadcastStrides, sizeOf } from '../../tensor/shape';
+import { Tensor } from '../../tensor/tensor';
+import { defineOp, type OpDefinition } from '../define-op';
+import { broadcastDims, checkType } from './inference';
+import { broadcastLayout, broadcastOperand, physicalOrder } from './lowering';
+import { constantQuantization, dequantizeTensor, quantizationOf, quantizeCode } from './quantization';
+import { forEachRow } from './strided';
+
+/** Inputs: A, A_scale, A_zp, B, B_scale, B_zp, C_scale, C_zp, with scalar parameters and numpy broadcasting. */
+export function defineQBinary(init: {
+  type: string;
+  kind: QBinaryStep['kind'];
+  compute(a: number, b: number): number;
+}): OpDefinition {
+  return defineOp({
+    type: init.type,
+    domain: 'com.microsoft',
+    since: [1],
+    inferShape(context) {
+      const dtype = checkType(context, 0, 'uint8', 'int8');
+      checkType(context, 3, 'uint8', 'int8');
+      const shape = broadcastDims(context, [context.input(0).shape, context.input(3).shape]);
+      return [{ dtype: context.optionalInput(7)?.dtype ?? dtype, shape }];
+    },
+    run([a, aScale, aZero, b, bScale, bZero, cScale, cZero], { node }) {
+      const left = dequantizeTensor(a!, quantizationOf(node, 'A', aScale, aZero, a!.type));
+      const right = dequantizeTensor(b!, quantizationOf(node, 'B', bScale, bZero, b!.type));
+      const c = quantizationOf(node, 'C', cScale, cZero, cZero?.type ?? a!.type);
+      const shape = broadcastShapes([a!.dims, b!.dims], `node "${node.name}" (${node.op})`);
+      const strides = [broadcastStrides(a!.dims, shape), broadcastStrides(b!.dims, shape)];
+      const [stepA, stepB] = strides.map((s) => s[s.length - 1] ?? 0);
+      const [min, max] = codeRange(c.dtype);
+      const out = allocate(c.dtype, sizeOf(shape));
+      const length = shape[shape.length - 1] ?? 1;
+      forEachRow(shape, strides, (at, [rowA, rowB]) => {
+        for (let i = 0; i < length; i++) {
+          const value = Math.fround(init.compute(left[rowA + i * stepA], right[rowB + i * stepB]));
+          out[at + i] = quantizeCode(value, c.scale, c.zeroPoint, min, max);
+        }
+      });
+      return [new Tensor<DType>(c.dtype, out, shape)];
+    },
+    lower(context) {
+      const { node } = context;
+      const [aValue, bValue] = [node.requiredInput(0), node.requiredInput(3)];
+      const a = constantQuantization(context, 'A', 1, context.dtype(aValue));
+      const b = constantQuantization(context, 'B', 4, context.dtype(bValue));
+      const c = constantQuantization(context, 'C', 6, context.dtype(node.output));
+      if (!a || !b || !c) return false;
+      const shape = context.shape(node.output);
+      const layout = broadcastLayout(context, [aValue, bValue], shape);
+      const left = broadcastOperand(context, aValue, shape, layout);
+      const right = broadcastOperand(context, bValue, shape, layout);
+      context.emit({
+        op: 'qbinary',
+        kind: init.kind,
+        a: left.slot.id,
+        b: right.slot.id,
+        y: context.output(node.output, layout).id,
+        shape: physicalOrder(shape, layout),
+        aStrides: left.strides,
+        bStrides: right.strides,
+        aScale: a.scale,
+        aZeroPoint: a.zeroPoint,
+        bScale: b.scale,
+        bZeroPoint: b.zeroPoint,
+        yScale: c.scale,
+        yZeroPoint: c.zeroPoint,
+      });
+      return true;
+    },
+  });
+}

@@ -1,0 +1,45 @@
+/** Softmax (ai.onnx 1, 11, 13): along one axis since 13; before, over all axes from `axis` on, as one. */
+import type { Node } from '../graph/graph';
+import { defineOp } from './define-op';
+import { axisOf, typeOf } from './families/inference';
+import { existingLayout, physicalAxis, physicalOrder, rowOrderSlot } from './families/lowering';
+import { softmaxView, softmax } from './families/softmax';
+import { split3 } from './families/strided';
+import { fromDoubles, toDoubles } from './families/values';
+
+function axisAttribute(node: Node, opset: number): number {
+  return node.attributes.int('axis', opset < 13 ? 1 : -1);
+}
+
+export const Softmax = defineOp({
+  type: 'Softmax',
+  since: [1, 11, 13],
+  quant: { kind: 'fixed', range: () => [0, 1] },
+  inferShape(context) {
+    const { shape } = context.input(0);
+    if (shape && shape.length > 0) axisOf(context.node, axisAttribute(context.node, context.opset), shape.length);
+    return [typeOf(context)];
+  },
+  run([x], { node, opset }) {
+    const view = softmaxView(node, x!.dims, axisAttribute(node, opset), opset);
+    return [fromDoubles(x!.type, softmax(toDoubles(x!), view), x!.dims)];
+  },
+  lower(context) {
+    const { node, opset } = context;
+    const value = node.requiredInput(0);
+    const shape = context.shape(value);
+    if (context.dtype(value) !== 'float32' || shape.length === 0) return false;
+    if (opset < 13) {
+      const [outer, axisSize, inner] = softmaxView(node, shape, axisAttribute(node, opset), opset);
+      const x = rowOrderSlot(context, value);
+      context.emit({ op: 'softmax', x: x.id, y: context.output(node.output, 'row').id, outer, axisSize, inner });
+      return true;
+    }
+    const layout = existingLayout(context, value);
+    const axis = physicalAxis(axisOf(node, axisAttribute(node, opset), shape.length), shape.length, layout);
+    const [outer, axisSize, inner] = split3(physicalOrder(shape, layout), axis);
+    const x = context.slot(value, layout);
+    context.emit({ op: 'softmax', x: x.id, y: context.output(node.output, layout).id, outer, axisSize, inner });
+    return true;
+  },
+});
