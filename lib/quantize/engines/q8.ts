@@ -1,0 +1,11 @@
+/** Calibration on q8 itself: needs nothing else, and leaves the event loop free. */
+import { InferenceSession } from '../../runtime/session';
+import type { OpenEngine } from './engine';
+
+export const openQ8: OpenEngine = async (model, { threads }) => {
+  const session = await InferenceSession.create(model, { threads });
+  return {
+    run: (feed) => session.run(feed),
+    release: () => session.release(),
+  };
+};

@@ -1,0 +1,211 @@
+/**
+ * The options of quantize(): their types, defaults and every check that needs no model. All of them run before anything
+ * is read or calibrated.
+ */
+import { checkOptionKeys, didYouMean, expected, Q8Error } from '../errors';
+import type { QuantizedDType } from '../tensor/dtype';
+import type { Tensor } from '../tensor/tensor';
+
+/** One calibration sample: a tensor for every input of the model. */
+export type CalibrationFeed = Readonly<Record<string, Tensor>>;
+
+export type EngineName = 'auto' | 'ort' | 'q8';
+
+export interface QuantizeProgress {
+  phase: 'calibrate' | 'quantize';
+  done: number;
+  /** Known only when `calibration` has a length. */
+  total: number | undefined;
+}
+
+/** Options of every mode. */
+export interface CommonQuantizeOptions {
+  /** Type of weights. Default 'int8'. */
+  weightType?: QuantizedDType;
+  /** One weight scale per output channel. Default true. */
+  perChannel?: boolean;
+  /** Symmetric weights. Default: true, except for uint8 weights with one scale per tensor. */
+  weightSymmetric?: boolean;
+  /** 7-bit weights, exact on CPUs whose int8 kernels saturate. Default false. */
+  reduceRange?: boolean;
+  /** Names of nodes that stay in float. */
+  nodesToExclude?: readonly string[];
+  /** Names of the only nodes to quantize. Default: all. */
+  nodesToQuantize?: readonly string[];
+  /** The only operator types to quantize. Default: all that q8 can quantize. */
+  opTypes?: readonly string[];
+  /** Folder of the model's side files, for a model given as bytes. */
+  baseDirectory?: string;
+  /** Aborts the work; quantize() then rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onProgress?: (progress: QuantizeProgress) => void;
+}
+
+/** Static quantization: activation ranges come from running calibration data through the float model. */
+export interface StaticQuantizeOptions extends CommonQuantizeOptions {
+  mode: 'static';
+  /** Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. */
+  calibration: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
+  /** Type of activations. Default 'uint8'. */
+  activationType?: QuantizedDType;
+  /** Symmetric activations. Default false. */
+  activationSymmetric?: boolean;
+  /**
+   * 'qoperator' (default): integer operators, the form that every runtime executes as it stands.
+   * 'qdq': QuantizeLinear/DequantizeLinear pairs around float operators.
+   */
+  format?: 'qoperator' | 'qdq';
+  /** How ranges are derived from observed values. Default 'minmax'. */
+  calibrationMethod?: 'minmax';
+  /** What runs the float model. Default 'auto': onnxruntime-node when installed, else q8 itself. */
+  engine?: EngineName;
+  /** Threads for calibration; 0 (default) = all cores. */
+  threads?: number;
+  /** Floor for the width of a range; keeps scales of almost constant tensors sane. */
+  minRealRange?: number;
+}
+
+/** Discriminated by `mode`. */
+export type QuantizeOptions = StaticQuantizeOptions;
+
+/** Options with every default filled in. */
+export type ResolvedOptions = StaticQuantizeOptions &
+  Required<Omit<StaticQuantizeOptions, 'opTypes' | 'nodesToQuantize' | 'baseDirectory' | 'signal' | 'onProgress' | 'minRealRange'>>;
+
+const MODES = ['static'];
+
+const KEYS: Record<keyof StaticQuantizeOptions, true> = {
+  mode: true,
+  calibration: true,
+  activationType: true,
+  weightType: true,
+  perChannel: true,
+  format: true,
+  calibrationMethod: true,
+  activationSymmetric: true,
+  weightSymmetric: true,
+  reduceRange: true,
+  nodesToExclude: true,
+  nodesToQuantize: true,
+  opTypes: true,
+  engine: true,
+  minRealRange: true,
+  signal: true,
+  onProgress: true,
+  threads: true,
+  baseDirectory: true,
+};
+const KNOWN_KEYS = new Set(Object.keys(KEYS));
+
+/** Checks all options and fills in defaults. @throws ERR_Q8_INVALID_ARGUMENT */
+export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
+  checkOptionKeys(options, KNOWN_KEYS, 'quantize()');
+  choice(options, 'mode', MODES, undefined);
+  const weightType = choice(options, 'weightType', ['int8', 'uint8'], 'int8');
+  const activationType = choice(options, 'activationType', ['uint8', 'int8'], 'uint8');
+  if (activationType === 'int8' && weightType === 'uint8') {
+    throw expected('"int8"', 'the option weightType', weightType, {
+      hint: 'no runtime has kernels for int8 activations with uint8 weights.',
+    });
+  }
+  const perChannel = flag(options, 'perChannel', true);
+  const weightSymmetric = flag(options, 'weightSymmetric', perChannel || weightType === 'int8');
+  if (perChannel && !weightSymmetric) {
+    throw expected('true', 'the option weightSymmetric', false, {
+      hint: 'onnxruntime refuses weights whose zero point differs between channels; use perChannel: false.',
+    });
+  }
+  const { calibration, threads = 0, minRealRange, baseDirectory, signal, onProgress } = options;
+  if (!isIterable(calibration)) {
+    throw expected('an iterable or async iterable of feeds', 'the option calibration', calibration, {
+      hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
+    });
+  }
+  if (!Number.isSafeInteger(threads) || threads < 0) throw expected('a non-negative integer', 'the option threads', threads);
+  if (minRealRange !== undefined && !(typeof minRealRange === 'number' && minRealRange > 0 && minRealRange < 3e38)) {
+    throw expected('a positive number', 'the option minRealRange', minRealRange);
+  }
+  if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
+    throw expected('a string', 'the option baseDirectory', baseDirectory);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw expected('an AbortSignal', 'the option signal', signal);
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw expected('a function', 'the option onProgress', onProgress);
+  }
+  return {
+    mode: 'static',
+    calibration,
+    activationType,
+    weightType,
+    perChannel,
+    weightSymmetric,
+    threads,
+    minRealRange,
+    baseDirectory,
+    signal,
+    onProgress,
+    activationSymmetric: flag(options, 'activationSymmetric', false),
+    reduceRange: flag(options, 'reduceRange', false),
+    format: choice(options, 'format', ['qoperator', 'qdq'], 'qoperator'),
+    calibrationMethod: choice(options, 'calibrationMethod', ['minmax'], 'minmax'),
+    engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
+    nodesToExclude: names(options, 'nodesToExclude') ?? [],
+    nodesToQuantize: names(options, 'nodesToQuantize'),
+    opTypes: names(options, 'opTypes'),
+  };
+}
+
+/** Refuses names that match nothing, with did-you-mean. `what` reads like "node". */
+export function checkNames(
+  option: string,
+  given: readonly string[] | undefined,
+  known: ReadonlySet<string>,
+  what: string,
+): void {
+  for (const name of given ?? []) {
+    if (known.has(name)) continue;
+    const close = didYouMean(name, known);
+    throw expected(`the name of ${what}`, `the option ${option}`, name, {
+      hint: close ? `did you mean ${JSON.stringify(close)}?` : `the model has none that is close to ${JSON.stringify(name)}.`,
+    });
+  }
+}
+
+function choice<K extends keyof StaticQuantizeOptions, T extends string>(
+  options: StaticQuantizeOptions,
+  key: K,
+  allowed: readonly T[],
+  fallback: T | undefined,
+): T {
+  const value: unknown = options[key] ?? fallback;
+  if (allowed.includes(value as T)) return value as T;
+  const close = typeof value === 'string' ? didYouMean(value, allowed) : undefined;
+  throw expected(`one of ${allowed.map((v) => JSON.stringify(v)).join(', ')}`, `the option ${key}`, value, {
+    ...(close ? { hint: `did you mean ${JSON.stringify(close)}?` } : {}),
+  });
+}
+
+function flag(options: StaticQuantizeOptions, key: keyof StaticQuantizeOptions, fallback: boolean): boolean {
+  const value: unknown = options[key] ?? fallback;
+  if (typeof value !== 'boolean') throw expected('true or false', `the option ${key}`, value);
+  return value;
+}
+
+function names(options: StaticQuantizeOptions, key: keyof StaticQuantizeOptions): readonly string[] | undefined {
+  const value: unknown = options[key];
+  if (value === undefined) return undefined;
+  if (!Array.isArray(value) || value.some((name) => typeof name !== 'string')) {
+    throw expected('an array of strings', `the option ${key}`, value);
+  }
+  if (value.length === 0 && key !== 'nodesToExclude') {
+    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected at least one name for the option ${key} but received none.`, {
+      hint: 'leave the option out to select everything.',
+    });
+  }
+  return value;
+}
+
+function isIterable(value: unknown): boolean {
+  if (value === null || typeof value !== 'object') return false;
+  return Symbol.iterator in value || Symbol.asyncIterator in value;
+}

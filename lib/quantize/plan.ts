@@ -1,0 +1,307 @@
+/**
+ * Decides, before any data is seen, which nodes are quantized and how each of their tensors is represented. Works from the
+ * quantization traits of lib/ops alone. One pass in execution order, one back; linear.
+ *
+ * A compute node (Conv, Gemm, MatMul) is quantized whenever its tensors allow it. Everything else only follows: it pays
+ * when its input exists as codes already, and costs accuracy for nothing when it does not.
+ */
+import type { Graph, Node, Value } from '../graph/graph';
+import type { QuantTrait } from '../ops/define-op';
+import type { QuantizedDType } from '../tensor/dtype';
+import type { Range, ScaleAndZeroPoint } from './scale';
+
+/** What an input of a quantized node becomes. Other inputs (shapes, indices, bounds) stay as they are. */
+export type InputRole =
+  /** Goes through QuantizeLinear and DequantizeLinear. */
+  | { kind: 'activation' }
+  /** Constant with weight type and symmetry; scales along `axis`, if given. */
+  | { kind: 'weight'; axis: number | undefined }
+  /** Constant with activation type: an operand of Add, Mul, Concat... */
+  | { kind: 'constant' }
+  /** int32, scale = input scale * weight scale. */
+  | { kind: 'bias' };
+
+export interface NodePlan {
+  /** By input index; inputs that are not listed stay as they are. */
+  inputs: Map<number, InputRole>;
+  /** The outputs that become codes. For a node folded with the clamp behind it, this is the clamp's output. */
+  outputs: Value[];
+}
+
+export interface FloatNode {
+  node: Node;
+  reason: string;
+}
+
+export interface QuantPlan {
+  /** In execution order. Clamps that are folded into their producer have no inputs of their own. */
+  nodes: Map<Node, NodePlan>;
+  /** Every activation that becomes codes -> the activation whose scale it takes (itself, or the head of its group). */
+  activations: Map<Value, Value>;
+  /** Heads whose range calibration has to find. */
+  observed: Value[];
+  /** Heads whose range is known without data. */
+  knownRanges: Map<Value, Range>;
+  /** Heads whose scale is prescribed. */
+  knownScales: Map<Value, ScaleAndZeroPoint>;
+  floatNodes: FloatNode[];
+}
+
+export interface PlanOptions {
+  activationType: QuantizedDType;
+  perChannel: boolean;
+  nodesToExclude: readonly string[];
+  nodesToQuantize?: readonly string[];
+  opTypes?: readonly string[];
+  traitOf: (node: Node) => QuantTrait | undefined;
+}
+
+/** @param graph the prepared float graph: types known, constants folded. Not changed. */
+export function planQuantization(graph: Graph, options: PlanOptions): QuantPlan {
+  return new Planner(graph, options).plan();
+}
+
+/** Operators that are about quantization already. */
+const QUANTIZERS = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuantizeLinear']);
+
+class Planner {
+  readonly #graph: Graph;
+  readonly #options: PlanOptions;
+  readonly #exclude: ReadonlySet<string>;
+  readonly #only: ReadonlySet<string> | undefined;
+  readonly #opTypes: ReadonlySet<string> | undefined;
+  readonly #outputs: ReadonlySet<Value>;
+  /** Values that a subgraph reads by reference: they must stay float. */
+  readonly #captured = new Set<Value>();
+  readonly #nodes = new Map<Node, NodePlan>();
+  readonly #floatNodes = new Map<Node, string>();
+  /** Values that exist as codes because a quantized node makes them. */
+  readonly #codes = new Set<Value>();
+  /** Value -> the value whose scale it shares, one step towards the head. */
+  readonly #sharesWith = new Map<Value, Value>();
+  readonly #knownRanges = new Map<Value, Range>();
+  readonly #knownScales = new Map<Value, ScaleAndZeroPoint>();
+
+  constructor(graph: Graph, options: PlanOptions) {
+    this.#graph = graph;
+    this.#options = options;
+    this.#exclude = new Set(options.nodesToExclude);
+    this.#only = options.nodesToQuantize && new Set(options.nodesToQuantize);
+    this.#opTypes = options.opTypes && new Set(options.opTypes);
+    this.#outputs = new Set(graph.outputs);
+    for (const node of graph.nodes) for (const value of graph.capturedBy(node)) this.#captured.add(value);
+  }
+
+  plan(): QuantPlan {
+    const order = this.#graph.topologicalOrder();
+    const waiting: Node[] = [];
+    for (const node of order) {
+      if (this.#nodes.has(node) || QUANTIZERS.has(node.op)) continue;
+      const verdict = this.#consider(node);
+      if (verdict === true) continue;
+      if (node.outputs.some((value) => value?.type === undefined || isFloat(value))) this.#floatNodes.set(node, verdict);
+      if (verdict === NO_CODES && this.#options.traitOf(node)?.kind === 'agnostic') waiting.push(node);
+    }
+    // Moving codes is cheaper than moving floats: what only feeds quantized nodes is quantized before the move.
+    for (const node of waiting.reverse()) if (this.#feedsOnlyQuantized(node)) this.#shareThrough(node);
+
+    const plan: QuantPlan = {
+      nodes: new Map(order.flatMap((node) => (this.#nodes.has(node) ? [[node, this.#nodes.get(node)!] as const] : []))),
+      activations: new Map(),
+      observed: [],
+      knownRanges: this.#knownRanges,
+      knownScales: this.#knownScales,
+      floatNodes: order.flatMap((node) => {
+        const reason = this.#floatNodes.get(node);
+        return reason === undefined ? [] : [{ node, reason }];
+      }),
+    };
+    const heads = new Set<Value>();
+    for (const [node, { inputs, outputs }] of plan.nodes) {
+      const values = [...outputs];
+      for (const [index, role] of inputs) if (role.kind === 'activation') values.unshift(node.requiredInput(index));
+      for (const value of values) {
+        const head = this.#headOf(value);
+        plan.activations.set(value, head);
+        heads.add(head);
+      }
+    }
+    plan.observed = [...heads].filter((head) => !this.#knownRanges.has(head) && !this.#knownScales.has(head));
+    return plan;
+  }
+
+  /** Quantizes the node, or says why not. */
+  #consider(node: Node): true | string {
+    const trait = node.domain === '' || node.domain === 'com.microsoft' ? this.#options.traitOf(node) : undefined;
+    if (!trait) return `q8 does not quantize ${node.op}`;
+    const excluded = this.#excluded(node);
+    if (excluded) return excluded;
+    if ('when' in trait && trait.when) {
+      const verdict = trait.when(node);
+      if (verdict !== true) return verdict;
+    }
+    if (node.outputs.some((value) => value && this.#captured.has(value))) return 'a subgraph reads its output';
+    if (!isFloat(node.output)) return typeReason('output', node.output);
+    switch (trait.kind) {
+      case 'compute':
+        return this.#compute(node, trait);
+      case 'elementwise':
+        return this.#elementwise(node, trait.inputs);
+      case 'fixed': {
+        const verdict = this.#elementwise(node, [0], false);
+        if (verdict === true) this.#setKnown(node, trait.range(node));
+        return verdict;
+      }
+      case 'clamp':
+        return boundsAreConstant(node) ? this.#elementwise(node, [0], false) : 'its bounds are not constant';
+      case 'agnostic': {
+        const input = node.requiredInput(0);
+        if (!isFloat(input)) return typeReason('input', input);
+        if (!this.#codes.has(input)) return NO_CODES;
+        this.#shareThrough(node);
+        return true;
+      }
+    }
+  }
+
+  #excluded(node: Node): string | undefined {
+    if (this.#exclude.has(node.name)) return 'listed in nodesToExclude';
+    if (this.#only && !this.#only.has(node.name)) return 'not listed in nodesToQuantize';
+    if (this.#opTypes && !this.#opTypes.has(node.op)) return 'not listed in opTypes';
+    return undefined;
+  }
+
+  #compute(node: Node, trait: Extract<QuantTrait, { kind: 'compute' }>): true | string {
+    const inputs = new Map<number, InputRole>();
+    for (let index = 0; index < node.inputs.length; index++) {
+      const value = node.input(index);
+      if (!value) continue;
+      if (!isFloat(value)) return typeReason(`input ${index}`, value);
+      if (index === trait.bias) {
+        if (!value.constant) return 'its bias is not constant';
+        inputs.set(index, { kind: 'bias' });
+      } else if (index === trait.weight && value.constant) {
+        const rank = value.constant.dims.length;
+        const axis = typeof trait.axis === 'function' ? trait.axis(node, rank) : trait.axis;
+        inputs.set(index, { kind: 'weight', axis: this.#options.perChannel ? axis : undefined });
+      } else if (value.constant) {
+        inputs.set(index, { kind: 'constant' });
+      } else {
+        inputs.set(index, { kind: 'activation' });
+      }
+    }
+    const weight = node.requiredInput(trait.weight);
+    const bias = trait.bias === undefined ? undefined : node.input(trait.bias)?.constant;
+    if (weight.constant && node.requiredInput(0).constant) return 'all its inputs are constant';
+    if (weight.constant && bias) {
+      const { dims } = weight.constant;
+      const axis = typeof trait.axis === 'function' ? trait.axis(node, dims.length) : trait.axis;
+      if (axis === undefined || (bias.size !== 1 && bias.size !== dims[axis])) {
+        return 'its bias does not have one element per output channel';
+      }
+    }
+    if (!weight.constant) {
+      // Only a matrix product takes two activations; its int32 bias and alpha would need the weight at hand.
+      if (node.op !== 'MatMul' && node.op !== 'Gemm') return 'its weight is not constant';
+      if (trait.bias !== undefined && node.input(trait.bias)) return 'it has a bias but its weight is not constant';
+      if (node.attributes.float('alpha', 1) !== 1) return 'it has an alpha but its weight is not constant';
+    }
+    this.#accept(node, inputs);
+    return true;
+  }
+
+  #elementwise(node: Node, only?: readonly number[], foldClamp = true): true | string {
+    const inputs = new Map<number, InputRole>();
+    let someCodes = false;
+    const indices = only ?? node.inputs.map((_, index) => index);
+    for (const index of indices) {
+      const value = node.input(index);
+      if (!value) continue;
+      if (!isFloat(value)) return typeReason(`input ${index}`, value);
+      someCodes ||= this.#codes.has(value);
+      inputs.set(index, { kind: value.constant ? 'constant' : 'activation' });
+    }
+    if (!someCodes) return NO_CODES;
+    this.#accept(node, inputs, foldClamp);
+    return true;
+  }
+
+  /** Marks a node as quantized, and with it the clamp behind it when nothing else reads what lies between. */
+  #accept(node: Node, inputs: Map<number, InputRole>, foldClamp = true): void {
+    let { output } = node;
+    const clamp = foldClamp ? this.#foldableClamp(output) : undefined;
+    if (clamp) {
+      output = clamp.output;
+      this.#nodes.set(clamp, { inputs: new Map(), outputs: [] });
+    }
+    this.#nodes.set(node, { inputs, outputs: [output] });
+    this.#codes.add(output);
+  }
+
+  #foldableClamp(value: Value): Node | undefined {
+    if (value.consumerCount !== 1 || this.#outputs.has(value)) return undefined;
+    const [clamp] = value.consumers;
+    if (this.#options.traitOf(clamp)?.kind !== 'clamp' || clamp.input(0) !== value || !boundsAreConstant(clamp)) return undefined;
+    if (this.#excluded(clamp) || this.#captured.has(clamp.output)) return undefined;
+    return clamp;
+  }
+
+  /** Quantizes a node that only moves elements: its outputs take the scale of its input. */
+  #shareThrough(node: Node): void {
+    const input = node.requiredInput(0);
+    const outputs = node.outputs.filter((value): value is Value => value !== null && isFloat(value));
+    for (const output of outputs) {
+      this.#sharesWith.set(output, input);
+      this.#codes.add(output);
+    }
+    this.#nodes.set(node, { inputs: new Map([[0, { kind: 'activation' }]]), outputs });
+    this.#floatNodes.delete(node);
+  }
+
+  #feedsOnlyQuantized(node: Node): boolean {
+    return node.outputs.every((value) => {
+      if (!value) return true;
+      if (this.#outputs.has(value) || value.consumerCount === 0) return false;
+      return value.consumers.every((consumer) => {
+        const roles = this.#nodes.get(consumer)?.inputs;
+        return roles !== undefined && consumer.inputs.every((input, i) => input !== value || roles.get(i)?.kind === 'activation');
+      });
+    });
+  }
+
+  #headOf(value: Value): Value {
+    let head = value;
+    for (let next = this.#sharesWith.get(head); next; next = this.#sharesWith.get(head)) head = next;
+    // Path compression keeps long chains linear.
+    for (let at = value; at !== head; ) {
+      const next = this.#sharesWith.get(at)!;
+      this.#sharesWith.set(at, head);
+      at = next;
+    }
+    return head;
+  }
+
+  #setKnown(node: Node, [min, max]: [number, number]): void {
+    // Onnxruntime's kernel for softmax on codes is right only when 1 / scale is an integer.
+    if (node.op === 'Softmax') {
+      this.#knownScales.set(node.output, { scale: 1 / 256, zeroPoint: this.#options.activationType === 'uint8' ? 0 : -128 });
+    } else {
+      this.#knownRanges.set(node.output, { min, max });
+    }
+  }
+}
+
+const NO_CODES = 'none of its inputs comes from a quantized node';
+
+function isFloat(value: Value): boolean {
+  return (value.constant?.type ?? value.type?.dtype) === 'float32';
+}
+
+function typeReason(what: string, value: Value): string {
+  const dtype = value.constant?.type ?? value.type?.dtype;
+  return dtype ? `its ${what} is ${dtype}, not float32` : `the type of its ${what} is not known`;
+}
+
+function boundsAreConstant(clamp: Node): boolean {
+  return clamp.inputs.every((value, index) => index === 0 || !value || value.constant !== undefined);
+}

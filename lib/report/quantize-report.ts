@@ -1,0 +1,39 @@
+/** What quantize() tells about its work. Plain data: JSON.stringify gives all of it. */
+import type { QuantizedDType } from '../tensor/dtype';
+
+/** How one tensor of the float model is represented. */
+export interface TensorReport {
+  /** Name in the float model. */
+  name: string;
+  kind: 'activation' | 'weight' | 'bias';
+  type: QuantizedDType | 'int32';
+  /** real = (code - zeroPoint) * scale; one element per tensor, or one per channel along `axis`. */
+  scale: number[];
+  zeroPoint: number[];
+  axis?: number;
+  /** Smallest and largest value: observed in calibration (activations) or in the data (weights). Absent for biases. */
+  range?: [number, number];
+}
+
+/** A node that stays in float, and why. */
+export interface FloatNodeReport {
+  name: string;
+  op: string;
+  reason: string;
+}
+
+export interface QuantizeReport {
+  mode: 'static';
+  format: 'qoperator' | 'qdq';
+  activationType: QuantizedDType;
+  weightType: QuantizedDType;
+  perChannel: boolean;
+  calibration: { method: 'minmax'; engine: 'ort' | 'q8'; samples: number };
+  /** Bytes of the models, side files included. */
+  bytes: { float: number; quantized: number };
+  /** How many nodes were quantized, by operator type of the float model. */
+  quantizedNodes: Record<string, number>;
+  floatNodes: FloatNodeReport[];
+  tensors: TensorReport[];
+  warnings: string[];
+}
