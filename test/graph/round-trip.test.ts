@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import * as ort from 'onnxruntime-node';
 import { graphFromProto } from '../../lib/graph/from-proto';
 import { graphToProto } from '../../lib/graph/to-proto';
@@ -60,4 +61,21 @@ describe('ModelProto -> Graph -> ModelProto', () => {
       }
     }).timeout(20_000);
   }
+
+  it('keeps the nodes and values of every ONNX backend test', () => {
+    const fixture = gunzipSync(fs.readFileSync(path.resolve('test/fixtures/onnx-node/cases.json.gz')));
+    const cases: { name: string; model: string }[] = JSON.parse(fixture.toString());
+    assert.ok(cases.length > 400);
+    for (const { name, model } of cases) {
+      const original = decodeModel(Buffer.from(model, 'base64'));
+      const written = decodeModel(writeModel(graphToProto(graphFromProto(original))));
+      const outline = ({ graph }: typeof original) => [
+        graph?.node?.map((node) => [node.opType, node.domain, node.input?.join(), node.output?.join()]),
+        [...(graph?.input ?? []), ...(graph?.output ?? [])].map((value) => value.name),
+      ];
+      assert.deepEqual(outline(written)[1], outline(original)[1], name);
+      assert.deepEqual(outline(written)[0]?.length, outline(original)[0]?.length, name);
+      assert.deepEqual(writeModel(graphToProto(graphFromProto(written))), writeModel(written), name);
+    }
+  });
 });
