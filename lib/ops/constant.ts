@@ -5,7 +5,7 @@ import { defineOp } from './define-op';
 import { modelError } from './families/inference';
 import { int64Tensor } from './families/values';
 
-function valueOf(node: Node): Tensor {
+function tensorOf(node: Node): Tensor {
   const { attributes } = node;
   const tensor = attributes.tensor('value');
   if (tensor) return tensor;
@@ -29,8 +29,8 @@ export const Constant = defineOp({
   type: 'Constant',
   since: [1, 9, 11, 12, 13, 19, 21],
   inferShape({ node }) {
-    const { type, dims } = valueOf(node);
+    const { type, dims } = tensorOf(node);
     return [{ dtype: type, shape: dims }];
   },
-  run: (_inputs, { node }) => [valueOf(node)],
+  run: (_inputs, { node }) => [tensorOf(node)],
 });
