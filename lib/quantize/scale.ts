@@ -53,7 +53,8 @@ export function scaleOfRange(range: Range, options: ScaleOptions): ScaleAndZeroP
   if (!(scale >= TINY)) return { scale: 1, zeroPoint: 0 };
   // The zero point comes from the scale before it is rounded to float32.
   const zeroPoint = roundHalfEven(options.symmetric ? (qmin + qmax) / 2 : qmin - min / scale);
-  return { scale: Math.fround(scale), zeroPoint };
+  // Adding zero turns -0 into 0.
+  return { scale: Math.fround(scale), zeroPoint: zeroPoint + 0 };
 }
 
 /** Smallest and largest finite element; [0, 0] when there is none. */
