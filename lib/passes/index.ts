@@ -10,6 +10,7 @@ import { eliminateNoops } from './eliminate-noops';
 import { foldBatchNorm } from './fold-batch-norm';
 import { foldConstants } from './fold-constants';
 import { fuseActivation } from './fuse-activation';
+import { fuseHardSwish } from './fuse-hard-swish';
 import { fuseMatmulBias } from './fuse-matmul-bias';
 import { fuseQdq } from './fuse-qdq';
 import { liftConstants } from './lift-constants';
@@ -30,6 +31,7 @@ export function prepare(graph: Graph): void {
   foldConstants(graph, { inference });
   eliminateNoops(graph);
   foldBatchNorm(graph);
+  fuseHardSwish(graph);
   removeDeadNodes(graph);
 }
 

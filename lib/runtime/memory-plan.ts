@@ -4,6 +4,7 @@
  */
 import type { BufferId, ProgramBuffer, ProgramStep } from '../../binding';
 import { bytesOf } from '../tensor/dtype';
+import { stridesOf } from '../tensor/shape';
 
 /** Offsets are multiples of this: a cache line and the widest vector. */
 const ALIGNMENT = 64;
@@ -35,7 +36,7 @@ function overwritable(step: ProgramStep): BufferId[] {
       return [step.x];
     case 'binary':
     case 'qbinary': {
-      const dense = step.shape.map((_, axis) => step.shape.slice(axis + 1).reduce((a, b) => a * b, 1));
+      const dense = stridesOf(step.shape);
       const runsAlong = (strides: number[]): boolean => strides.every((s, axis) => step.shape[axis] === 1 || s === dense[axis]);
       // An operand given twice is read at two strides; overwriting is safe only when both run along.
       if (step.a === step.b) return runsAlong(step.aStrides) && runsAlong(step.bStrides) ? [step.a] : [];
@@ -65,8 +66,6 @@ export function planMemory(buffers: readonly ProgramBuffer[], steps: readonly Pr
   const placed = new Uint8Array(buffers.length);
   const arena = new Arena();
   const sizes = buffers.map((buffer) => Math.ceil((buffer.elements * bytesOf(buffer.dtype)) / ALIGNMENT) * ALIGNMENT);
-  const dying = (step: ProgramStep, at: number): BufferId[] =>
-    [...new Set([...readsOf(step), step.y])].filter((id) => buffers[id].kind === 'arena' && lastUse[id] === at);
   steps.forEach((step, at) => {
     const y = buffers[step.y];
     let reused: BufferId | undefined;
@@ -79,9 +78,9 @@ export function planMemory(buffers: readonly ProgramBuffer[], steps: readonly Pr
       const source = reused === undefined ? undefined : buffers[reused];
       y.offset = source?.kind === 'arena' ? source.offset : arena.take(sizes[step.y]);
     }
-    for (const id of dying(step, at)) {
+    for (const id of new Set([...readsOf(step), step.y])) {
       const buffer = buffers[id];
-      if (id !== reused && buffer.kind === 'arena') arena.give(buffer.offset, sizes[id]);
+      if (buffer.kind === 'arena' && lastUse[id] === at && id !== reused) arena.give(buffer.offset, sizes[id]);
     }
   });
   return arena.bytes;
