@@ -10,7 +10,31 @@ export type Data =
   | BigInt64Array | BigUint64Array | Float64Array;
 
 // ---------------------------------------------------------------------------------------------------------------------
-// GEMM (native/binding/qgemm.cc). See lib/kernels/qgemm.ts for the user's view.
+// CPU (native/binding/cpu_binding.cc).
+
+export interface NativeCpuInfo {
+  cpu: string;
+  features: string[];
+  /** Best first. */
+  isa: { compiled: string[]; supported: string[]; selected: string; label: string; forced: boolean };
+  /** Tiles of the selected GEMM, most rows first. */
+  tiles: string[];
+  cores: number;
+  affinity: number;
+  /** 0 = no limit. */
+  cgroupQuota: number;
+  threads: number;
+  /** Bytes; 0 = unknown. */
+  caches: { l1: number; l2: number; l3: number };
+}
+
+export function cpuInfo(): NativeCpuInfo;
+
+/** Multiply-adds per nanosecond of one thread in a loop on registers with the selected ISA. Blocks for about 0.1 s. */
+export function measurePeak(): number;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// GEMM (native/binding/qgemm_binding.cc). See lib/kernels/qgemm.ts for the user's view.
 
 /** Opaque, immutable weights in the layout of the selected ISA, with column sums. Freed by GC or release(). */
 export interface PackedGemm {
@@ -20,7 +44,10 @@ export interface PackedGemm {
   release(): void;
 }
 
-/** b is K x N row-major (N x K with transposeB); zeroPoint has 1 or N elements of b's type. */
+/**
+ * b is K x N row-major (N x K with transposeB); zeroPoint has 1 or N elements of b's type. `isa` (default: the selected one)
+ * lets tests pack for, and so multiply with, any level that this CPU supports.
+ */
 export function packGemm(
   b: Codes,
   k: number,
@@ -28,9 +55,38 @@ export function packGemm(
   ldb: number,
   transposeB: boolean,
   zeroPoint: Codes | null,
+  isa?: string,
 ): PackedGemm;
 
-// The qgemm entry points are described by the kernels section below.
+/**
+ * The numbers of a qgemm call by position: m, n, k, lda, ldb, transposeB, aZeroPoint, threads, kind of output (0 int32,
+ * 1 float32, 2 uint8, 3 int8), scalar scale, output zero point, min, max, presence bits (1 scale, 2 bias, 4 bZeroPoint,
+ * 8 b is a PackedGemm).
+ */
+export type QgemmWords = Float64Array;
+
+/** C (m x n, dense) = A * B with the output stage that `words` tells. Absent arguments may be anything. */
+export function qgemm(
+  words: QgemmWords,
+  a: Codes,
+  b: Codes | PackedGemm,
+  out: Int32Array | Float32Array | Codes,
+  scale: Float32Array | null,
+  bias: Int32Array | Float32Array | null,
+  bZeroPoint: Codes | null,
+): void;
+
+/** The same on the pool. The arrays are pinned until the promise settles; `words` is read before the call returns. */
+export function qgemmAsync(
+  words: QgemmWords,
+  a: Codes,
+  b: Codes | PackedGemm,
+  out: Int32Array | Float32Array | Codes,
+  scale: Float32Array | null,
+  bias: Int32Array | Float32Array | null,
+  bZeroPoint: Codes | null,
+  cancel: Int32Array | null,
+): Promise<void>;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Programs (native/binding/program_binding.cc, native/program/): a compiled plan of fixed shapes, run by one call.
