@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include "binding/cpu_binding.h"
+#include "binding/program_binding.h"
 #include "binding/qgemm_binding.h"
 
 namespace {
@@ -10,6 +11,7 @@ namespace {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   q8::InitCpu(env, exports);
   q8::InitQgemm(env, exports);
+  q8::InitProgram(env, exports);
   return exports;
 }
 

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: MIT
+/// 8-bit convolution. Four ways, chosen when the step is built:
+/// - pointwise (1x1, stride 1, no padding): a plain GEMM over the pixels, in place;
+/// - depthwise: the kernels of ConvKernels over blocks of pixels;
+/// - few channels (the first layer): the image is copied once with its padding, so that the taps of a kernel row become one
+///   run of bytes and every window is alike;
+/// - everything else: implicit GEMM through the window's indirection table.
+/// Padding taps read a row filled with the input's zero point, so they add (za - za) * w = 0 with no border cases.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "conv/conv_step.h"
+#include "conv/packed_conv.h"
+#include "conv/window.h"
+#include "core/abort_flag.h"
+#include "program/parallel.h"
+
+namespace q8 {
+namespace {
+
+/// Packed A (int16 at worst) of a block of pixels stays in the second-level cache.
+constexpr size_t kBlockBytes = 256 * 1024;
+constexpr size_t kMinBlockRows = 48;
+constexpr size_t kMaxBlockRows = 480;
+/// Below this many bytes a tap is too short to be copied on its own.
+constexpr size_t kShortTapBytes = 16;
+/// Tap bytes that a block of a depthwise convolution reads: half of a first-level cache.
+constexpr size_t kDepthwiseBlockBytes = 16 * 1024;
+
+const Status& aborted() {
+  static const Status status(Code::kAborted, "The run was aborted.");
+  return status;
+}
+
+/// Pointers of the taps of the block that a thread works on.
+const uint8_t** tap_scratch(size_t count) {
+  thread_local std::vector<const uint8_t*> taps;
+  if (taps.size() < count) taps.resize(count);
+  return taps.data();
+}
+
+struct QConv {
+  BufferId x = 0;
+  BufferId y = 0;
+  Geometry geometry;
+  OutputSpec spec;
+  std::shared_ptr<const PackedConv> weights;
+  bool x_signed = false;
+  int32_t x_zero_point = 0;
+
+  uint8_t zero_byte() const { return static_cast<uint8_t>(x_zero_point); }
+  size_t out_bytes() const { return spec.kind == OutKind::kU8 || spec.kind == OutKind::kS8 ? 1 : 4; }
+};
+
+class PointwiseQConv final : public Step {
+ public:
+  explicit PointwiseQConv(QConv conv, std::vector<Columns> columns)
+      : conv_(std::move(conv)), columns_(std::move(columns)) {}
+
+  Status run(const RunContext& context) const override {
+    const ConvDims& dims = conv_.weights->dims();
+    for (size_t g = 0; g < dims.group; ++g) {
+      GemmCall call;
+      call.m = conv_.geometry.pixels();
+      call.a.data = context.data<const uint8_t>(conv_.x) + g * dims.group_channels;
+      call.a.row_bytes = conv_.geometry.channels;
+      call.a.is_signed = conv_.x_signed;
+      call.b = &conv_.weights->group(g);
+      call.epilogue = columns_[g].epilogue(conv_.spec);
+      call.c = context.data<uint8_t>(conv_.y) + g * dims.group_outputs() * conv_.out_bytes();
+      call.ldc = dims.out_channels;
+      call.threads = context.threads;
+      call.cancel = context.cancel;
+      const Status status = run_gemm(call);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+
+ private:
+  QConv conv_;
+  std::vector<Columns> columns_;
+};
+
+/// Implicit GEMM: pixels are rows, a row is a list of segments of the image.
+class WindowQConv final : public Step {
+ public:
+  WindowQConv(QConv conv, std::vector<Columns> columns) : conv_(std::move(conv)), columns_(std::move(columns)) {
+    const Geometry& g = conv_.geometry;
+    const ConvDims& dims = conv_.weights->dims();
+    source_ = g;
+    segments_ = dims.taps();
+    segment_bytes_ = dims.group_channels;
+    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 && g.channels < kShortTapBytes &&
+        copy_is_small(g)) {
+      merge_kernel_rows();
+    }
+    window_ = Window(source_, 1);
+    outside_.assign(segment_bytes_, conv_.zero_byte());
+    const size_t row_bytes = std::max<size_t>(dims.depth() * conv_.weights->table().gemm->a_element_bytes, 1);
+    block_rows_ = std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
+  }
+
+  size_t scratch_bytes() const override { return padded_copy_ ? source_.input_elements() : 0; }
+
+  Status run(const RunContext& context) const override {
+    if (conv_.geometry.pixels() == 0) return {};
+    const uint8_t* x = context.data<const uint8_t>(conv_.x);
+    if (padded_copy_) {
+      copy_with_padding(context, x, context.scratch);
+      x = context.scratch;
+    }
+    const size_t groups = conv_.weights->dims().group;
+    const size_t pixels = conv_.geometry.pixels();
+    const size_t threads = context.thread_count();
+    const size_t blocks = (pixels + block_rows_ - 1) / block_rows_;
+    if (threads > 1 && blocks * groups < threads * 2) {
+      // Few pixels: run_gemm also splits the output channels.
+      for (size_t g = 0; g < groups; ++g) {
+        const Status status = run_rows(context, x, g, 0, pixels, context.threads);
+        if (!status.ok()) return status;
+      }
+      return {};
+    }
+    std::atomic<bool> failed{false};
+    ThreadPool::instance().parallel_for(blocks * groups, threads, [&](size_t index) {
+      if (failed.load(std::memory_order_relaxed) || is_aborted(context.cancel)) return;
+      const size_t first = index / groups * block_rows_;
+      const Status status =
+          run_rows(context, x, index % groups, first, std::min(block_rows_, pixels - first), /*threads=*/1);
+      if (!status.ok()) failed.store(true, std::memory_order_relaxed);
+    });
+    if (is_aborted(context.cancel)) return aborted();
+    if (failed) return {Code::kOutOfMemory, "Cannot allocate memory for a convolution."};
+    return {};
+  }
+
+ private:
+  /// Wide strides, dilations and paddings can make the padded image far larger than the image.
+  static bool copy_is_small(const Geometry& g) {
+    if (g.pixels() == 0) return false;
+    const size_t padded = checked_product({g.batch, g.reach_height(), g.reach_width(), g.channels});
+    return padded / 4 <= g.input_elements() + kBlockBytes;
+  }
+
+  /// Makes each kernel row one segment of a copy of the image with its padding (or of the image, if nothing is padded).
+  void merge_kernel_rows() {
+    const Geometry& g = conv_.geometry;
+    padded_copy_ = !g.is_interior();
+    if (padded_copy_) {
+      source_.height = g.reach_height();
+      source_.width = g.reach_width();
+      source_.pad_top = 0;
+      source_.pad_left = 0;
+    }
+    source_.kernel_width = 1;
+    segments_ = g.kernel_height;
+    segment_bytes_ = g.kernel_width * g.channels;
+  }
+
+  void copy_with_padding(const RunContext& context, const uint8_t* x, uint8_t* padded) const {
+    const Geometry& g = conv_.geometry;
+    const size_t padded_row = source_.width * g.channels;
+    const size_t left = std::min(g.pad_left, source_.width) * g.channels;
+    const size_t middle = std::min(g.width * g.channels, padded_row - left);
+    for_parts(context, g.batch * source_.height, padded_row * 2, [&](size_t first, size_t count) {
+      for (size_t row = first; row < first + count; ++row) {
+        const size_t image = row / source_.height;
+        const size_t padded_y = row % source_.height;
+        uint8_t* to = padded + row * padded_row;
+        if (padded_y < g.pad_top || padded_y - g.pad_top >= g.height) {
+          std::memset(to, conv_.zero_byte(), padded_row);
+          continue;
+        }
+        const uint8_t* from = x + (image * g.height + padded_y - g.pad_top) * g.width * g.channels;
+        std::memset(to, conv_.zero_byte(), left);
+        std::memcpy(to + left, from, middle);
+        std::memset(to + left + middle, conv_.zero_byte(), padded_row - left - middle);
+      }
+    });
+  }
+
+  Status run_rows(const RunContext& context, const uint8_t* x, size_t g, size_t first, size_t count,
+                  size_t threads) const {
+    const ConvDims& dims = conv_.weights->dims();
+    const uint8_t** taps = tap_scratch(count * segments_);
+    window_.resolve(x + g * dims.group_channels, first, count, outside_.data(), taps);
+    GemmCall call;
+    call.m = count;
+    call.a.table = taps;
+    call.a.segments = segments_;
+    call.a.segment_bytes = segment_bytes_;
+    call.a.is_signed = conv_.x_signed;
+    call.b = &conv_.weights->group(g);
+    call.epilogue = columns_[g].epilogue(conv_.spec);
+    call.c = context.data<uint8_t>(conv_.y) + (first * dims.out_channels + g * dims.group_outputs()) * conv_.out_bytes();
+    call.ldc = dims.out_channels;
+    call.threads = threads;
+    call.cancel = context.cancel;
+    return run_gemm(call);
+  }
+
+  QConv conv_;
+  std::vector<Columns> columns_;
+  /// What `window_` describes: the convolution itself, or its merged form.
+  Geometry source_;
+  Window window_;
+  size_t segments_ = 0;
+  size_t segment_bytes_ = 0;
+  bool padded_copy_ = false;
+  std::vector<uint8_t> outside_;
+  size_t block_rows_ = 0;
+};
+
+class DepthwiseQConv final : public Step {
+ public:
+  explicit DepthwiseQConv(QConv conv)
+      : conv_(std::move(conv)),
+        window_(conv_.geometry, 1),
+        columns_(conv_.spec, 0, conv_.geometry.channels,
+                 conv_.weights->fold_depthwise_bias(conv_.x_zero_point, conv_.x_signed,
+                                                    conv_.spec.bias.empty() ? nullptr : conv_.spec.bias.data())),
+        outside_(conv_.geometry.channels, conv_.zero_byte()) {}
+
+  Status run(const RunContext& context) const override {
+    const size_t channels = conv_.geometry.channels;
+    const size_t taps = conv_.geometry.taps();
+    const size_t pixels = conv_.geometry.pixels();
+    if (pixels == 0 || channels == 0) return {};
+    const uint8_t* x = context.data<const uint8_t>(conv_.x);
+    uint8_t* y = context.data<uint8_t>(conv_.y);
+    const size_t block = std::clamp<size_t>(kDepthwiseBlockBytes / channels, 8, 256);
+    // A block smaller than a thread's share is only there for the cache.
+    for_parts(context, (pixels + block - 1) / block, block * channels * taps, [&](size_t first_block, size_t count) {
+      for (size_t b = first_block; b < first_block + count; ++b) {
+        if (is_aborted(context.cancel)) return;
+        const size_t first = b * block;
+        DepthwiseArgs args;
+        args.pixels = std::min(block, pixels - first);
+        args.channels = channels;
+        args.taps = taps;
+        const uint8_t** sources = tap_scratch(args.pixels * taps);
+        window_.resolve(x, first, args.pixels, outside_.data(), sources);
+        args.source = sources;
+        args.flip = conv_.x_signed == conv_.weights->table().gemm->a_signed ? 0 : 0x80;
+        args.weights = conv_.weights->depthwise_weights();
+        args.epilogue = columns_.epilogue(conv_.spec);
+        args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
+        args.out = y + first * channels * conv_.out_bytes();
+        args.out_stride = channels;
+        conv_.weights->table().conv->depthwise(args);
+      }
+    });
+    if (is_aborted(context.cancel)) return aborted();
+    return {};
+  }
+
+ private:
+  QConv conv_;
+  Window window_;
+  Columns columns_;
+  std::vector<uint8_t> outside_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_qconv(StepReader& reader) {
+  QConv conv;
+  conv.geometry = Geometry::read(reader);
+  const Geometry& g = conv.geometry;
+  conv.weights = reader.weights("weights").conv;
+  const size_t out_channels = reader.size("outChannels");
+  const size_t group = reader.size("group", 1);
+  if (conv.weights == nullptr) reader.fail("weights from packConv()", "weights");
+  if (!reader.ok()) return nullptr;
+  const ConvDims& dims = conv.weights->dims();
+  if (dims.out_channels != out_channels || dims.group != group || dims.group_channels * dims.group != g.channels ||
+      dims.kernel_height != g.kernel_height || dims.kernel_width != g.kernel_width) {
+    reader.fail("weights of the step's channels, group and kernel", "weights", Code::kShapeMismatch);
+  }
+  conv.x = reader.input("x", kCodes, g.input_elements());
+  conv.x_signed = reader.is_signed(conv.x);
+  conv.x_zero_point = reader.zero_point("xZeroPoint", conv.x);
+  conv.spec = reader.output_spec(out_channels, checked_product({g.pixels(), out_channels}), &conv.y);
+  if (!reader.ok()) return nullptr;
+  if (dims.depthwise()) return std::make_unique<DepthwiseQConv>(std::move(conv));
+  std::vector<Columns> columns;
+  columns.reserve(dims.group);
+  for (size_t i = 0; i < dims.group; ++i) {
+    columns.emplace_back(conv.spec, i * dims.group_outputs(), conv.weights->group(i), conv.x_zero_point, conv.x_signed);
+  }
+  if (g.is_pointwise()) return std::make_unique<PointwiseQConv>(std::move(conv), std::move(columns));
+  return std::make_unique<WindowQConv>(std::move(conv), std::move(columns));
+}
+
+}  // namespace q8

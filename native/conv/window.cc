@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+#include "conv/window.h"
+
+#include "program/step_reader.h"
+
+namespace q8 {
+namespace {
+
+/// Entries of one axis of the indirection table that a description may ask for.
+constexpr size_t kMaxTableEntries = size_t{1} << 26;
+
+std::vector<ptrdiff_t> axis_offsets(size_t out, size_t kernel, size_t stride, size_t dilation, size_t pad, size_t size,
+                                    size_t bytes, ptrdiff_t outside) {
+  std::vector<ptrdiff_t> offsets(out * kernel);
+  for (size_t o = 0; o < out; ++o) {
+    for (size_t k = 0; k < kernel; ++k) {
+      const size_t padded = o * stride + k * dilation;
+      const bool inside = padded >= pad && padded - pad < size;
+      offsets[o * kernel + k] = inside ? static_cast<ptrdiff_t>((padded - pad) * bytes) : outside;
+    }
+  }
+  return offsets;
+}
+
+}  // namespace
+
+Geometry Geometry::read(StepReader& reader) {
+  Geometry g;
+  g.batch = reader.size("batch");
+  g.height = reader.size("height");
+  g.width = reader.size("width");
+  g.channels = reader.size("channels");
+  g.out_height = reader.size("outHeight");
+  g.out_width = reader.size("outWidth");
+  g.kernel_height = reader.size("kernelHeight", 1);
+  g.kernel_width = reader.size("kernelWidth", 1);
+  g.stride_height = reader.size("strideHeight", 1);
+  g.stride_width = reader.size("strideWidth", 1);
+  g.dilation_height = reader.size("dilationHeight", 1);
+  g.dilation_width = reader.size("dilationWidth", 1);
+  g.pad_top = reader.size("padTop");
+  g.pad_left = reader.size("padLeft");
+  if (checked_product({g.batch, g.height, g.width, g.channels}) == SIZE_MAX) reader.fail("a smaller image", "height");
+  if (checked_product({g.batch, g.out_height, g.out_width}) == SIZE_MAX) reader.fail("a smaller image", "outHeight");
+  if (g.out_height * g.kernel_height > kMaxTableEntries) reader.fail("a smaller window", "kernelHeight");
+  if (g.out_width * g.kernel_width > kMaxTableEntries || g.taps() > kMaxTableEntries) {
+    reader.fail("a smaller window", "kernelWidth");
+  }
+  return g;
+}
+
+bool Geometry::is_pointwise() const {
+  return taps() == 1 && stride_height == 1 && stride_width == 1 && pad_top == 0 && pad_left == 0 &&
+         out_height == height && out_width == width;
+}
+
+Window::Window(const Geometry& g, size_t element_bytes)
+    : kernel_height_(g.kernel_height),
+      kernel_width_(g.kernel_width),
+      out_height_(g.out_height),
+      out_width_(g.out_width),
+      image_bytes_(g.height * g.width * g.channels * element_bytes) {
+  if (g.pixels() == 0) return;
+  const size_t pixel_bytes = g.channels * element_bytes;
+  rows_ = axis_offsets(g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top, g.height,
+                       g.width * pixel_bytes, kOutside);
+  columns_ = axis_offsets(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left, g.width, pixel_bytes,
+                          kOutside);
+}
+
+void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,
+                     const uint8_t** taps) const {
+  size_t column = first % out_width_;
+  size_t row = first / out_width_ % out_height_;
+  const uint8_t* image = base + first / out_width_ / out_height_ * image_bytes_;
+  for (size_t p = 0; p < count; ++p) {
+    const ptrdiff_t* rows = rows_.data() + row * kernel_height_;
+    const ptrdiff_t* columns = columns_.data() + column * kernel_width_;
+    for (size_t ky = 0; ky < kernel_height_; ++ky) {
+      const ptrdiff_t row_offset = rows[ky];
+      for (size_t kx = 0; kx < kernel_width_; ++kx) {
+        const bool inside = row_offset != kOutside && columns[kx] != kOutside;
+        *taps++ = inside ? image + row_offset + columns[kx] : outside;
+      }
+    }
+    if (++column == out_width_) {
+      column = 0;
+      if (++row == out_height_) {
+        row = 0;
+        image += image_bytes_;
+      }
+    }
+  }
+}
+
+size_t Window::resolve_inside(const uint8_t* base, size_t pixel, const uint8_t** taps) const {
+  const size_t column = pixel % out_width_;
+  const size_t row = pixel / out_width_ % out_height_;
+  const uint8_t* image = base + pixel / out_width_ / out_height_ * image_bytes_;
+  const ptrdiff_t* rows = rows_.data() + row * kernel_height_;
+  const ptrdiff_t* columns = columns_.data() + column * kernel_width_;
+  size_t count = 0;
+  for (size_t ky = 0; ky < kernel_height_; ++ky) {
+    if (rows[ky] == kOutside) continue;
+    for (size_t kx = 0; kx < kernel_width_; ++kx) {
+      if (columns[kx] != kOutside) taps[count++] = image + rows[ky] + columns[kx];
+    }
+  }
+  return count;
+}
+
+}  // namespace q8

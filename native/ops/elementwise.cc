@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT
+/// Unary and binary float32 operators, and binary operators on 8-bit codes.
+#include <cstring>
+#include <iterator>
+
+#include "ops/broadcast.h"
+#include "ops/code_params.h"
+#include "ops/steps.h"
+
+namespace q8 {
+namespace {
+
+template <typename Kind>
+struct Name {
+  const char* name;
+  Kind kind;
+};
+
+constexpr Name<UnaryKind> kUnaryNames[] = {
+    {"abs", UnaryKind::kAbs},
+    {"neg", UnaryKind::kNeg},
+    {"relu", UnaryKind::kRelu},
+    {"leaky_relu", UnaryKind::kLeakyRelu},
+    {"clip", UnaryKind::kClip},
+    {"sigmoid", UnaryKind::kSigmoid},
+    {"hard_sigmoid", UnaryKind::kHardSigmoid},
+    {"hard_swish", UnaryKind::kHardSwish},
+    {"tanh", UnaryKind::kTanh},
+    {"exp", UnaryKind::kExp},
+    {"log", UnaryKind::kLog},
+    {"sqrt", UnaryKind::kSqrt},
+    {"reciprocal", UnaryKind::kReciprocal},
+    {"erf", UnaryKind::kErf},
+    {"gelu", UnaryKind::kGelu},
+    {"gelu_tanh", UnaryKind::kGeluTanh},
+    {"elu", UnaryKind::kElu},
+    {"softplus", UnaryKind::kSoftplus},
+    {"floor", UnaryKind::kFloor},
+    {"ceil", UnaryKind::kCeil},
+    {"round", UnaryKind::kRound},
+    {"silu", UnaryKind::kSilu},
+};
+
+/// The first four also exist on codes.
+constexpr Name<BinaryKind> kBinaryNames[] = {
+    {"add", BinaryKind::kAdd}, {"sub", BinaryKind::kSub}, {"mul", BinaryKind::kMul}, {"div", BinaryKind::kDiv},
+    {"min", BinaryKind::kMin}, {"max", BinaryKind::kMax}, {"pow", BinaryKind::kPow}, {"prelu", BinaryKind::kPrelu},
+};
+constexpr size_t kCodeBinaryKinds = 4;
+
+template <typename Kind>
+Kind read_kind(StepReader& reader, const Name<Kind>* names, size_t count) {
+  const std::string kind = reader.string("kind");
+  for (size_t i = 0; i < count; ++i) {
+    if (kind == names[i].name) return names[i].kind;
+  }
+  reader.fail("a known kind (not \"" + kind + "\")", "kind");
+  return names[0].kind;
+}
+
+class Unary final : public Step {
+ public:
+  explicit Unary(StepReader& reader) : kernels_(*reader.table().vector) {
+    kind_ = read_kind(reader, kUnaryNames, std::size(kUnaryNames));
+    x_ = reader.input("x", kFloat, 0);
+    elements_ = reader.ok() ? reader.info(x_).elements : 0;
+    y_ = reader.output("y", kFloat, elements_);
+    alpha_ = reader.bound("alpha");
+    beta_ = reader.bound("beta");
+  }
+
+  Status run(const RunContext& context) const override {
+    const float* x = context.data<const float>(x_);
+    float* y = context.data<float>(y_);
+    for_parts(context, elements_, 8, [&](size_t first, size_t count) {
+      kernels_.unary(kind_, count, x + first, alpha_, beta_, y + first);
+    });
+    return {};
+  }
+
+ private:
+  const VectorKernels& kernels_;
+  UnaryKind kind_;
+  BufferId x_ = 0;
+  BufferId y_ = 0;
+  size_t elements_ = 0;
+  float alpha_ = 0;
+  float beta_ = 0;
+};
+
+class Binary final : public Step {
+ public:
+  explicit Binary(StepReader& reader)
+      : kernels_(*reader.table().vector),
+        kind_(read_kind(reader, kBinaryNames, std::size(kBinaryNames))),
+        broadcast_(reader, kFloat, &a_, &b_, &y_) {}
+
+  Status run(const RunContext& context) const override {
+    const float* a = context.data<const float>(a_);
+    const float* b = context.data<const float>(b_);
+    float* y = context.data<float>(y_);
+    broadcast_.for_rows(context, 12, [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
+      kernels_.binary(kind_, count, a + a_offset, broadcast_.a_step(), b + b_offset, broadcast_.b_step(), y + y_offset);
+    });
+    return {};
+  }
+
+ private:
+  const VectorKernels& kernels_;
+  BinaryKind kind_;
+  BufferId a_ = 0;
+  BufferId b_ = 0;
+  BufferId y_ = 0;
+  Broadcast broadcast_;
+};
+
+class QBinary final : public Step {
+ public:
+  explicit QBinary(StepReader& reader)
+      : kernels_(*reader.table().vector),
+        kind_(read_kind(reader, kBinaryNames, kCodeBinaryKinds)),
+        broadcast_(reader, kCodes, &a_, &b_, &y_) {
+    a_params_ = code_params(reader.dtype(a_), reader.scale("aScale"), reader.zero_point("aZeroPoint", a_));
+    b_params_ = code_params(reader.dtype(b_), reader.scale("bScale"), reader.zero_point("bZeroPoint", b_));
+    y_params_ = quantize_params(reader.dtype(y_), reader.scale("yScale"), reader.zero_point("yZeroPoint", y_));
+  }
+
+  Status run(const RunContext& context) const override {
+    const uint8_t* a = context.data<const uint8_t>(a_);
+    const uint8_t* b = context.data<const uint8_t>(b_);
+    uint8_t* y = context.data<uint8_t>(y_);
+    // The arithmetic takes about as long as 8 bytes of traffic.
+    broadcast_.for_rows(context, 8, [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
+      kernels_.qbinary(kind_, count, a + a_offset, broadcast_.a_step(), a_params_, b + b_offset, broadcast_.b_step(),
+                       b_params_, y_params_, y + y_offset);
+    });
+    return {};
+  }
+
+ private:
+  const VectorKernels& kernels_;
+  BinaryKind kind_;
+  BufferId a_ = 0;
+  BufferId b_ = 0;
+  BufferId y_ = 0;
+  Broadcast broadcast_;
+  CodeParams a_params_ = {};
+  CodeParams b_params_ = {};
+  QuantizeParams y_params_ = {};
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_unary(StepReader& reader) { return std::make_unique<Unary>(reader); }
+std::unique_ptr<Step> make_binary(StepReader& reader) { return std::make_unique<Binary>(reader); }
+std::unique_ptr<Step> make_qbinary(StepReader& reader) { return std::make_unique<QBinary>(reader); }
+
+}  // namespace q8
