@@ -51,11 +51,7 @@ export const Gemm = defineOp({
     weight: 1,
     bias: 2,
     axis: (node) => (options(node).transB ? 0 : 1),
-    when(node) {
-      const { transA, alpha, beta } = options(node);
-      if (transA) return 'A is transposed';
-      return (alpha === 1 && beta === 1) || 'alpha or beta is not 1';
-    },
+    when: (node) => !options(node).transA || 'A is transposed',
   },
   inferShape: (context) => [{ dtype: context.input(0).dtype, shape: inferGemm(context, 0, 1) }],
   run([a, b, c], { node }) {

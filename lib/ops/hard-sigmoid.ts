@@ -5,6 +5,7 @@ export const HardSigmoid = defineUnary({
   type: 'HardSigmoid',
   since: [6, 22],
   kind: 'hard_sigmoid',
+  quant: { kind: 'fixed', range: () => [0, 1] },
   parameters: ({ attributes }) => ({
     alpha: Math.fround(attributes.float('alpha', 0.2)),
     beta: Math.fround(attributes.float('beta', 0.5)),
