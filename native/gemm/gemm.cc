@@ -159,7 +159,7 @@ Status run_gemm(const GemmCall& user_call) {
   plan.tiles = ceil_div(b.n(), plan.tile->nr);
   plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
-  plan.pack = call.a.table != nullptr || plan.flip != 0 || kernels.a_element_bytes != 1 || b.zero_point() != nullptr ||
+  plan.pack = call.a.table != nullptr || plan.flip != 0 || !kernels.a_in_place || b.zero_point() != nullptr ||
               (aliased && plan.tiles > 1);
   // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
   plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64 : call.a.row_bytes;

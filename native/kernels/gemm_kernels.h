@@ -59,6 +59,7 @@ struct GemmTile {
 /// Gathers rows of A into packed form: row r is the concatenation of `segments` runs of `segment_bytes` bytes at
 /// source[r * segments + s]; each byte is xored with `flip` (0 or 0x80). Row r is written at dst + r * dst_stride (bytes),
 /// zero-padded to a multiple of kr elements. When row_sum is not null, row_sum[r] is the sum of the canonical row.
+/// Rooms whose tiles cannot read A in place may interleave the rows of a call; the whole stays within rows * dst_stride.
 using PackAFn = void (*)(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source, uint8_t flip,
                          void* dst, size_t dst_stride, int32_t* row_sum);
 
@@ -70,8 +71,10 @@ using PackBPanelFn = void (*)(size_t k, size_t columns, const uint8_t* b, size_t
 struct GemmKernels {
   /// Interleave of k in packed B, and multiple to which a packed row of A is padded.
   uint16_t kr;
-  /// 1: the tile reads canonical bytes, so canonical A is used in place. 2: A must be packed to int16 by pack_a.
+  /// Bytes of an element of packed A: 1, or 2 where the tiles read int16.
   uint16_t a_element_bytes;
+  /// Whether the tiles also read canonical A in place, row-major. Otherwise only what pack_a of the room wrote.
+  bool a_in_place;
   /// Signedness of canonical A.
   bool a_signed;
   PackAFn pack_a;

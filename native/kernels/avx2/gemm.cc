@@ -219,7 +219,7 @@ size_t peak_loop(size_t iterations) {
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
-    /*kr=*/kKr, /*a_element_bytes=*/2, /*a_signed=*/false, pack_a<int16_t, kKr>,
+    /*kr=*/kKr, /*a_element_bytes=*/2, /*a_in_place=*/false, /*a_signed=*/false, pack_a<int16_t, kKr>,
     pack_b_panel<kKr>, kTiles, sizeof(kTiles) / sizeof(kTiles[0]), peak_loop,
 };
 

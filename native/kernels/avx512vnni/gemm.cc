@@ -231,7 +231,7 @@ size_t peak_loop(size_t iterations) {
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
-    /*kr=*/kKr,       /*a_element_bytes=*/1, /*a_signed=*/false, pack_a<uint8_t, kKr>,
+    /*kr=*/kKr,       /*a_element_bytes=*/1, /*a_in_place=*/true, /*a_signed=*/false, pack_a<uint8_t, kKr>,
     pack_b_panel<kKr>, kTiles,                sizeof(kTiles) / sizeof(kTiles[0]), peak_loop,
 };
 

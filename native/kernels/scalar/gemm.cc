@@ -78,7 +78,7 @@ constexpr GemmTile kTiles[] = {{"4x16", kRows, kPanelWidth, gemm_4x16}};
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
-    /*kr=*/1, /*a_element_bytes=*/1,   /*a_signed=*/false, pack_a<uint8_t, 1>,
+    /*kr=*/1, /*a_element_bytes=*/1, /*a_in_place=*/true,   /*a_signed=*/false, pack_a<uint8_t, 1>,
     pack_b_panel<1>, kTiles, /*tile_count=*/1, peak_loop,
 };
 
