@@ -4,11 +4,15 @@ import { graphFromProto } from '../../lib/graph/from-proto';
 import { Attributes, type AttributeInit } from '../../lib/graph/attributes';
 import { Graph, type Node, Value, type ValueType } from '../../lib/graph/graph';
 import { decodeModel } from '../../lib/onnx/read';
-import { lookupOp } from '../../lib/ops';
+import { lookupOp } from '../../lib/ops/registry';
 import { Tensor } from '../../lib/tensor/tensor';
 
 /** Outputs of a graph for inputs in the order of graph.inputs. `outer` resolves captured values of enclosing graphs. */
-export function evaluate(graph: Graph, inputs: readonly (Tensor | null)[], outer?: ReadonlyMap<Value, Tensor>): Tensor[] {
+export function evaluate(
+  graph: Graph,
+  inputs: readonly (Tensor | null)[],
+  outer?: ReadonlyMap<Value, Tensor>,
+): Tensor[] {
   const values = new Map<Value, Tensor>(outer);
   graph.inputs.forEach((value, i) => {
     if (inputs[i]) values.set(value, inputs[i]);
@@ -19,7 +23,7 @@ export function evaluate(graph: Graph, inputs: readonly (Tensor | null)[], outer
     return tensor;
   };
   for (const node of graph.topologicalOrder()) {
-    const results = lookupOp(node).run(
+    const results = lookupOp(node)!.run(
       node.inputs.map((value) => (value ? get(value) : null)),
       {
         node,

@@ -6,7 +6,7 @@ import { gunzipSync } from 'node:zlib';
 import { inferTypes } from '../../lib/graph/infer';
 import { tensorFromProto } from '../../lib/graph/tensor-proto';
 import { onnx } from '../../lib/onnx/onnx-proto';
-import { lookupOp } from '../../lib/ops';
+import { lookupOp } from '../../lib/ops/registry';
 import type { Tensor } from '../../lib/tensor/tensor';
 import { evaluate, graphOf } from './evaluate';
 
