@@ -16,7 +16,8 @@ if (!process.env.Q8_BINARY && addonIsStale()) buildAddon();
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   const fits = (major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22;
-  if (!fits) fail(`q8 needs Node 20.19, 22.12 or newer; this is Node ${process.versions.node}.`, 'see https://nodejs.org');
+  if (!fits)
+    fail(`q8 needs Node 20.19, 22.12 or newer; this is Node ${process.versions.node}.`, 'see https://nodejs.org');
 }
 
 /** Compares package-lock.json with what npm noted in node_modules; optional packages may be absent. */
@@ -60,7 +61,12 @@ function buildAddon() {
     });
   }
   say('building the addon (a minute or two, once)');
-  run(process.execPath, [join(root, 'scripts', 'build-native.mjs')], process.env, 'The addon did not build; the compiler says why above.');
+  run(
+    process.execPath,
+    [join(root, 'scripts', 'build-native.mjs')],
+    process.env,
+    'The addon did not build; the compiler says why above.',
+  );
 }
 
 function works(command) {

@@ -19,7 +19,10 @@ chmodSync(join(dist, 'cli', 'main.js'), 0o755);
 
 function compile() {
   const tsc = require.resolve('typescript/bin/tsc');
-  const { status } = spawnSync(process.execPath, [tsc, '--project', 'tsconfig.build.json'], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [tsc, '--project', 'tsconfig.build.json'], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (status !== 0) process.exit(status ?? 1);
 }
 

@@ -1,0 +1,122 @@
+/** `q8 quantize`: a float ONNX model in, an int8 ONNX model out. */
+import { realpathSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { type Command, Option } from 'commander';
+import { graphFromProto } from '../../graph/from-proto';
+import { type QuantizeOptions, type QuantizeReport, quantize } from '../../index';
+import { readModel } from '../../onnx/read';
+import { type CommandContext, collectNames, parseCount, parseNumber, UsageError } from '../context';
+import { addDataOptions, type DataFlags, loadFeeds } from '../data-options';
+import type { InputSpec } from '../readers/samples';
+import { Progress } from '../ui/progress';
+import { formatPairs } from '../ui/table';
+import { formatBytes } from '../ui/units';
+
+type QuantizeFlags = DataFlags &
+  Omit<QuantizeOptions, 'mode' | 'calibration'> & { output: string; calibration?: string };
+
+export function addQuantize(program: Command, context: CommandContext): void {
+  const command = program
+    .command('quantize')
+    .description('quantize a float32 ONNX model to int8')
+    .argument('<model.onnx>', 'the float model')
+    .requiredOption('-o, --output <file>', 'where the int8 model goes')
+    .option('-c, --calibration <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files');
+  addDataOptions(command)
+    .addOption(new Option('--format <format>', 'form of the result').choices(['qoperator', 'qdq']).default('qoperator'))
+    .addOption(new Option('--activation-type <type>').choices(['uint8', 'int8']).default('uint8'))
+    .addOption(new Option('--weight-type <type>').choices(['int8', 'uint8']).default('int8'))
+    .option('--no-per-channel', 'one weight scale per tensor instead of one per output channel')
+    .option('--activation-symmetric', 'zero points of activations in the middle of the type')
+    .option('--weight-symmetric', 'zero points of weights in the middle of the type')
+    .option('--no-weight-symmetric', 'the opposite, for uint8 weights')
+    .option('--reduce-range', '7-bit weights, for runtimes whose kernels saturate')
+    .addOption(
+      new Option('--calibration-method <method>', 'how ranges follow from data').choices(['minmax']).default('minmax'),
+    )
+    .addOption(
+      new Option('--engine <engine>', 'what runs the float model').choices(['auto', 'ort', 'q8']).default('auto'),
+    )
+    .option('--min-real-range <number>', 'floor for the width of a range', parseNumber)
+    .option('--nodes-to-exclude <names>', 'nodes that stay in float; comma-separated, repeatable', collectNames)
+    .option('--nodes-to-quantize <names>', 'the only nodes to quantize; comma-separated, repeatable', collectNames)
+    .option('--op-types <types>', 'the only operator types to quantize; comma-separated, repeatable', collectNames)
+    .option('--threads <count>', 'threads for calibration; 0 = all', parseCount, 0)
+    .action(async (model: string, flags: QuantizeFlags) => {
+      refuseOverwrite(model, flags.output);
+      const { terminal } = context;
+      const calibration = await loadFeeds(flags.calibration, await inputsOf(model), flags, '--calibration');
+      const progress = new Progress(terminal);
+      const { output, calibration: _path, random, seed, limit, mean, std, shape, ...options } = flags;
+      try {
+        const result = await quantize(model, {
+          ...options,
+          mode: 'static',
+          calibration,
+          signal: context.interrupt,
+          onProgress: ({ phase, done, total }) => progress.update(phase, done, total),
+        });
+        progress.clear();
+        await writeFile(output, result.model);
+        if (context.isJson) terminal.printJson(result.report);
+        else terminal.print(formatReport(result.report, output, terminal.out.bold));
+      } finally {
+        progress.clear();
+      }
+    });
+}
+
+/** From the file itself: the model may hold operators that only another engine runs. */
+async function inputsOf(path: string): Promise<InputSpec[]> {
+  const { model } = await readModel(path);
+  return graphFromProto(model).inputs.map(({ name, type }) => ({
+    name,
+    type: type?.dtype ?? 'float32',
+    shape: type?.shape ?? [],
+  }));
+}
+
+/** @throws UsageError when output and input are one file, by whatever names. */
+export function refuseOverwrite(input: string, output: string): void {
+  const real = (path: string) => {
+    try {
+      return realpathSync(path);
+    } catch {
+      return undefined;
+    }
+  };
+  const target = real(output);
+  if (target !== undefined && target === real(input)) {
+    throw new UsageError(`The output ${JSON.stringify(output)} is the input model; q8 does not overwrite its input.`);
+  }
+}
+
+function formatReport(report: QuantizeReport, output: string, styleName: (text: string) => string): string {
+  const { bytes, calibration, floatNodes, quantizedNodes } = report;
+  const count = Object.values(quantizedNodes).reduce((sum, n) => sum + n, 0);
+  const byType = Object.entries(quantizedNodes).map(([op, n]) => `${n} ${op}`);
+  const pairs: [string, string][] = [
+    ['Written', `${output} (${report.format}, activations ${report.activationType}, weights ${report.weightType})`],
+    [
+      'Size',
+      `${formatBytes(bytes.float)} -> ${formatBytes(bytes.quantized)} (${(bytes.float / bytes.quantized).toFixed(2)}x smaller)`,
+    ],
+    ['Calibrated', `${calibration.samples} samples, ${calibration.method}, engine ${calibration.engine}`],
+    ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
+  ];
+  for (const [reason, names] of groupByReason(floatNodes)) {
+    pairs.push(['Float', `${names.length} nodes (${summary(names)}): ${reason}`]);
+  }
+  for (const warning of report.warnings) pairs.push(['Warning', warning]);
+  return formatPairs(pairs, styleName);
+}
+
+function groupByReason(nodes: QuantizeReport['floatNodes']): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const { reason, name } of nodes) groups.set(reason, [...(groups.get(reason) ?? []), name]);
+  return groups;
+}
+
+function summary(names: readonly string[]): string {
+  return names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')}, ...`;
+}

@@ -1,0 +1,64 @@
+/** What every command gets, and the errors that stand for exit codes of their own. */
+import { InvalidArgumentError } from 'commander';
+import type { Terminal } from './ui/terminal';
+
+export interface CommandContext {
+  readonly terminal: Terminal;
+  /** --json: data as JSON. */
+  readonly isJson: boolean;
+  /** Aborted by Ctrl-C. */
+  readonly interrupt: AbortSignal;
+}
+
+/** Options that parse but make no sense together: exit code 2. */
+export class UsageError extends Error {}
+
+/** The work is done, but its result is worse than the user allows: exit code 3. */
+export class GateError extends Error {}
+
+/** Parsers for commander's options; what they throw becomes a usage error. */
+
+export function parsePositiveInteger(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value <= 0) throw new InvalidArgumentError('It must be a positive integer.');
+  return value;
+}
+
+export function parseCount(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('It must be a non-negative integer.');
+  return value;
+}
+
+export function parseNumber(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number.');
+  return value;
+}
+
+/** "0.485,0.456,0.406" -> numbers. */
+export function parseNumbers(text: string): number[] {
+  return text.split(',').map(parseNumber);
+}
+
+/** "a,b" -> names, added to those of earlier uses of the option. */
+export function collectNames(text: string, earlier: readonly string[] = []): string[] {
+  return [...earlier, ...text.split(',').map((name) => name.trim())];
+}
+
+/** "x=1x3x224x224" -> a shape by name, added to those of earlier uses of the option. */
+export function collectShapes(
+  text: string,
+  earlier: ReadonlyMap<string, readonly number[]> = new Map(),
+): Map<string, number[]> {
+  const [, name, dims] = /^(.+)=(\d+(?:x\d+)*)$/.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('It must look like input=1x3x224x224.');
+  return new Map([...earlier, [name, dims.split('x').map(Number)]] as [string, number[]][]);
+}
+
+/** "x=file.npy" -> a file by name, added to those of earlier uses of the option. */
+export function collectFiles(text: string, earlier: ReadonlyMap<string, string> = new Map()): Map<string, string> {
+  const at = text.indexOf('=');
+  if (at <= 0 || at === text.length - 1) throw new InvalidArgumentError('It must look like input=file.npy.');
+  return new Map([...earlier, [text.slice(0, at), text.slice(at + 1)]]);
+}

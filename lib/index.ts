@@ -1,0 +1,35 @@
+/**
+ * The public API of q8: kernels (qgemm), the quantizer (quantize), the runtime (InferenceSession), and what they share.
+ * docs/api.md introduces it.
+ */
+export { Q8Error, type Q8ErrorCode } from './errors';
+export {
+  type CpuInfo,
+  cpuInfo,
+  type DequantizeOptions,
+  type KernelInfo,
+  PackedWeights,
+  packWeights,
+  type PackWeightsOptions,
+  qgemm,
+  qgemmAsync,
+  type QgemmAsyncOptions,
+  type QgemmOptions,
+  type QgemmResult,
+  type RequantizeOptions,
+} from './kernels';
+export {
+  type CalibrationFeed,
+  type FloatNodeReport,
+  type QuantizeOptions,
+  type QuantizeProgress,
+  type QuantizeReport,
+  type QuantizeResult,
+  quantize,
+  type StaticQuantizeOptions,
+  type TensorReport,
+} from './quantize';
+export { InferenceSession, type NodeInfo, type ValueMetadata } from './runtime/session';
+export type { RunOptions, SessionOptions } from './runtime/session-options';
+export type { DType } from './tensor/dtype';
+export { Tensor } from './tensor/tensor';

@@ -1,0 +1,150 @@
+/**
+ * `npm run bench -- gemm`: qgemm with packed weights beside onnxruntime-node's MatMulInteger with a constant B, in the same
+ * process, on the same threads, in turns.
+ */
+import * as ort from 'onnxruntime-node';
+import { Graph, Value } from '../../lib/graph/graph';
+import { graphToProto } from '../../lib/graph/to-proto';
+import { cpuInfo, packWeights, qgemm, Tensor } from '../../lib';
+import { measurePeak } from '../../lib/kernels/cpu-info';
+import { formatTable } from '../../lib/cli/ui/table';
+import { formatDuration } from '../../lib/cli/ui/units';
+import { writeModel } from '../../lib/onnx/write';
+import { type Contender, medians } from './rounds';
+
+/** [M, N, K]: single rows, transformer projections, squares, and the convolutions of ResNet-50 seen as GEMM. */
+const SHAPES: readonly (readonly [number, number, number])[] = [
+  [1, 1024, 1024],
+  [1, 4096, 4096],
+  [16, 1024, 1024],
+  [64, 768, 768],
+  [128, 768, 768],
+  [128, 3072, 768],
+  [128, 768, 3072],
+  [384, 1024, 1024],
+  [512, 512, 512],
+  [1024, 1024, 1024],
+  [2048, 2048, 2048],
+  [3136, 64, 576],
+  [784, 128, 1152],
+  [196, 256, 2304],
+  [49, 512, 4608],
+  [12544, 64, 147],
+];
+
+export type TypePair = 'u8s8' | 'u8u8' | 's8s8' | 's8u8';
+
+export interface GemmOptions {
+  pairs: readonly TypePair[];
+  threads: readonly number[];
+  /** Only shapes whose "MxNxK" holds this text. */
+  filter: string;
+  milliseconds: number;
+}
+
+export interface GemmRow {
+  pair: TypePair;
+  shape: readonly [number, number, number];
+  threads: number;
+  milliseconds: number;
+  gmacPerSecond: number;
+  percentOfPeak: number;
+  /** onnxruntime-node's time; null where it has no kernel for the types. */
+  ortMilliseconds: number | null;
+}
+
+export async function benchGemm(options: GemmOptions, onRow: (row: GemmRow) => void): Promise<void> {
+  const peak = measurePeak();
+  for (const threads of options.threads) {
+    for (const pair of options.pairs) {
+      for (const shape of SHAPES) {
+        if (shape.join('x').includes(options.filter))
+          onRow(await measure(pair, shape, threads, peak, options.milliseconds));
+      }
+    }
+  }
+}
+
+export function formatGemm(rows: readonly GemmRow[]): string {
+  const cells = rows.map((row) => [
+    row.pair,
+    row.shape.join(' x '),
+    row.threads,
+    formatDuration(row.milliseconds),
+    row.gmacPerSecond.toFixed(1),
+    `${row.percentOfPeak.toFixed(0)} %`,
+    row.ortMilliseconds === null ? null : formatDuration(row.ortMilliseconds),
+    row.ortMilliseconds === null ? null : `${(row.ortMilliseconds / row.milliseconds).toFixed(2)}x`,
+  ]);
+  const header = ['types', 'M x N x K', 'threads', 'time', 'GMAC/s', 'of peak', 'onnxruntime', 'faster'];
+  return formatTable(header, cells, { align: 'llrrrrrr' });
+}
+
+/** What the numbers depend on. */
+export function machine(): Record<string, string | number> {
+  const { cpu, isa, threads, versions } = cpuInfo();
+  return { cpu, isa: isa.selected, threads, node: versions.node, onnxruntime: ort.env.versions.node ?? 'unknown' };
+}
+
+async function measure(
+  pair: TypePair,
+  shape: readonly [number, number, number],
+  threads: number,
+  peak: number,
+  milliseconds: number,
+): Promise<GemmRow> {
+  const [m, n, k] = shape;
+  const a = codes(pair[0], m * k);
+  const b = codes(pair[2], k * n);
+  using weights = packWeights({ k, n, b });
+  const out = new Int32Array(m * n);
+  const contenders: Contender[] = [{ run: () => qgemm({ m, k, n, a, b: weights, out, threads }) }];
+  const baseline = pair === 's8u8' ? undefined : await ortContender(a, b, shape, threads);
+  if (baseline) contenders.push(baseline);
+  const [own, ortMilliseconds = null] = await medians(contenders, milliseconds);
+  const gmacPerSecond = (m * k * n) / own / 1e6;
+  return {
+    pair,
+    shape,
+    threads,
+    milliseconds: own,
+    gmacPerSecond,
+    percentOfPeak: (100 * gmacPerSecond) / (peak * threads),
+    ortMilliseconds,
+  };
+}
+
+function codes(sign: string, length: number): Uint8Array | Int8Array {
+  // Full range and no pattern that a cache line repeats.
+  return sign === 'u'
+    ? Uint8Array.from({ length }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 24)
+    : Int8Array.from({ length }, (_, i) => Math.imul(i, 0x9e3779b1) >> 24);
+}
+
+async function ortContender(
+  a: Uint8Array | Int8Array,
+  b: Uint8Array | Int8Array,
+  [m, n, k]: readonly [number, number, number],
+  threads: number,
+): Promise<Contender> {
+  const typeOf = (data: Uint8Array | Int8Array) => (data instanceof Int8Array ? 'int8' : 'uint8');
+  const graph = new Graph('gemm', { opsets: new Map([['', 13]]) });
+  const input = new Value('a', { dtype: typeOf(a), shape: [m, k] });
+  const output = new Value('c', { dtype: 'int32', shape: [m, n] });
+  graph.inputs.push(input);
+  graph.addNode({
+    name: 'gemm',
+    op: 'MatMulInteger',
+    inputs: [input, graph.newConstant('b', new Tensor(typeOf(b), b, [k, n]))],
+    outputs: [output],
+  });
+  graph.outputs.push(output);
+  const session = await ort.InferenceSession.create(writeModel(graphToProto(graph)), {
+    intraOpNumThreads: threads,
+    logSeverityLevel: 3,
+  });
+  const feeds = { a: new ort.Tensor(typeOf(a), a, [m, k]) };
+  // A preallocated output, as qgemm has one.
+  const fetches = { c: new ort.Tensor('int32', new Int32Array(m * n), [m, n]) };
+  return { run: () => session.run(feeds, fetches), async: true };
+}

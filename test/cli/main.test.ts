@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseNpy } from '../../lib/cli/readers/npy';
+
+const ROOT = join(__dirname, '..', '..');
+const EXAMPLES = join(ROOT, 'examples', 'fashion-mnist');
+const MEAN_STD = ['--mean', '0.286', '--std', '0.353'];
+
+describe('the command q8', function () {
+  // Each run starts a Node that compiles the sources.
+  this.timeout(60000);
+  let folder: string;
+
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'q8-cli-'));
+    copyFileSync(join(EXAMPLES, 'resnet8.onnx'), join(folder, 'float.onnx'));
+  });
+  after(() => rmSync(folder, { recursive: true, force: true }));
+
+  function q8(args: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    const tsx = require.resolve('tsx/cjs');
+    const main = join(ROOT, 'lib', 'cli', 'main.ts');
+    const { status, stdout, stderr } = spawnSync(process.execPath, ['--require', tsx, main, ...args], {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, ...env },
+    });
+    return { status, stdout, stderr };
+  }
+
+  it('shows its help on stdout and its commands', () => {
+    const { status, stdout, stderr } = q8(['--help']);
+    assert.equal(status, 0);
+    assert.equal(stderr, '');
+    for (const name of ['cpuinfo', 'quantize', 'run', 'inspect', 'compare', 'bench'])
+      assert.match(stdout, new RegExp(name));
+  });
+
+  it('ends with 2 and a suggestion on wrong usage', () => {
+    const { status, stdout, stderr } = q8(['quantise', 'float.onnx']);
+    assert.equal(status, 2);
+    assert.equal(stdout, '');
+    assert.match(stderr, /quantize/);
+    assert.equal(q8([]).status, 2);
+    assert.equal(q8(['run', 'float.onnx', '--runs', 'many']).status, 2);
+  });
+
+  it('ends with 1, a message and no stack on failure', () => {
+    const { status, stderr } = q8(['inspect', 'missing.onnx']);
+    assert.equal(status, 1);
+    assert.match(stderr, /missing\.onnx/);
+    assert.doesNotMatch(stderr, /\n\s+at /);
+    assert.match(q8(['inspect', 'missing.onnx', '--verbose']).stderr, /\n\s+at /);
+  });
+
+  it('shows hints on a line of their own', () => {
+    const { status, stderr } = q8([
+      'quantize',
+      'float.onnx',
+      '-o',
+      'x.onnx',
+      '-c',
+      join(EXAMPLES, 'calibration-images.idx.gz'),
+    ]);
+    assert.equal(status, 1);
+    assert.match(stderr, /^error: .*\nhint: .*--mean/);
+  });
+
+  it('describes the CPU for people and for programs', () => {
+    const { cpu, isa } = JSON.parse(q8(['cpuinfo', '--json']).stdout);
+    const { status, stdout } = q8(['cpuinfo'], { FORCE_COLOR: '', NO_COLOR: '1' });
+    assert.equal(status, 0);
+    assert.ok(stdout.includes(cpu) && stdout.includes(isa.selected));
+    assert.ok(!stdout.includes('\x1b'));
+    const forced = q8(['cpuinfo', '--json'], { Q8_ISA: 'scalar' });
+    assert.equal(JSON.parse(forced.stdout).isa.selected, 'scalar');
+  });
+
+  it('quantizes with real data, runs the result and compares it', () => {
+    const data = ['--limit', '64', ...MEAN_STD];
+    const images = join(EXAMPLES, 'calibration-images.idx.gz');
+    const quantized = q8(['quantize', 'float.onnx', '-o', 'int8.onnx', '-c', images, ...data, '--json']);
+    assert.equal(quantized.status, 0, quantized.stderr);
+    const report = JSON.parse(quantized.stdout);
+    assert.equal(report.calibration.samples, 64);
+    assert.ok(readFileSync(join(folder, 'int8.onnx')).length < readFileSync(join(folder, 'float.onnx')).length / 2);
+
+    const run = q8(['run', 'int8.onnx', '--random', '-o', 'outputs', '--runs', '3', '--profile']);
+    assert.equal(run.status, 0, run.stderr);
+    assert.match(run.stdout, /float32\[1, 10\]/);
+    assert.deepEqual(parseNpy(readFileSync(join(folder, 'outputs', 'logits.npy')), 'logits').dims, [1, 10]);
+
+    const compare = ['compare', 'float.onnx', 'int8.onnx', '-d', images, ...data];
+    const [distance] = JSON.parse(q8([...compare, '--json']).stdout);
+    assert.ok(distance.cosine > 0.99 && distance.sqnr > 15, JSON.stringify(distance));
+    assert.equal(q8([...compare, '--min-sqnr', '10']).status, 0);
+    assert.equal(q8([...compare, '--min-sqnr', '90']).status, 3);
+
+    const inspection = JSON.parse(q8(['inspect', 'int8.onnx', '--json']).stdout);
+    assert.ok(inspection.operators.find(({ op }: { op: string }) => op === 'QLinearConv').quantized > 0);
+    assert.equal(inspection.execution.typescript, 0);
+    assert.equal(inspection.execution.unknown, 0);
+  });
+
+  it('finds no difference between a model and itself', () => {
+    const [distance] = JSON.parse(q8(['compare', 'float.onnx', 'float.onnx', '--random', '2', '--json']).stdout);
+    assert.deepEqual(distance, { output: 'logits', sqnr: null, cosine: 1, maxAbsError: 0 });
+  });
+
+  it('never overwrites its input', () => {
+    symlinkSync('float.onnx', join(folder, 'link.onnx'));
+    const before = readFileSync(join(folder, 'float.onnx'));
+    for (const output of ['float.onnx', './float.onnx', 'link.onnx']) {
+      const { status, stderr } = q8(['quantize', 'float.onnx', '-o', output, '--random', '1']);
+      assert.equal(status, 2);
+      assert.match(stderr, /does not overwrite/);
+    }
+    assert.deepEqual(readFileSync(join(folder, 'float.onnx')), before);
+  });
+
+  it('writes nothing when it fails', () => {
+    const { status } = q8([
+      'quantize',
+      'float.onnx',
+      '-o',
+      'never.onnx',
+      '--random',
+      '1',
+      '--nodes-to-exclude',
+      'nobody',
+    ]);
+    assert.equal(status, 1);
+    assert.ok(!existsSync(join(folder, 'never.onnx')));
+  });
+
+  it('asks for data when there is none', () => {
+    assert.equal(q8(['quantize', 'float.onnx', '-o', 'x.onnx']).status, 2);
+    assert.equal(q8(['run', 'float.onnx']).status, 2);
+    assert.match(q8(['run', 'float.onnx', '--input', 'y=a.npy']).stderr, /no input "y"/);
+  });
+
+  it('measures a model', () => {
+    const { status, stdout } = q8(['bench', 'float.onnx', '--seconds', '0.05', '--json']);
+    assert.equal(status, 0);
+    assert.ok(JSON.parse(stdout).milliseconds > 0);
+  });
+});
