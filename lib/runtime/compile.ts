@@ -223,13 +223,13 @@ class Partition {
     return this.#phases[index];
   }
 
-  /** Bodies, strings, and tensors without elements are left to TypeScript. */
+  /** Bodies, strings, and computed tensors without elements are left to TypeScript. */
   #mayRunNatively(node: Node): boolean {
     if (subgraphsOf(node).length > 0) return false;
     return [...node.inputs, ...node.outputs].every((value) => {
       if (!value) return true;
       const { dtype, shape } = this.#type(value);
-      return dtype !== 'string' && isConcrete(shape) && sizeOf(shape) > 0;
+      return dtype !== 'string' && isConcrete(shape) && (sizeOf(shape) > 0 || this.#host.constant(value) !== undefined);
     });
   }
 

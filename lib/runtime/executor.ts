@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Data, Program } from '../../binding';
+import { toQ8Error } from '../binding/load';
 import { Q8Error } from '../errors';
 import type { Graph, Node, Value, ValueType } from '../graph/graph';
 import { lookupOp } from '../ops/registry';
@@ -189,10 +190,16 @@ export class Executor {
 
 /** Drives a walk on the calling thread. `threads`: 0 = all. */
 export function driveSync(walk: Walk, threads: number): Tensor[] {
-  for (;;) {
-    const { done, value } = walk.next();
-    if (done) return value;
-    value?.program.runSync(value.inputs, value.outputs, threads);
+  try {
+    for (;;) {
+      const { done, value } = walk.next();
+      if (done) return value;
+      value?.program.runSync(value.inputs, value.outputs, threads);
+    }
+  } catch (error) {
+    throw toQ8Error(error);
+  } finally {
+    walk.return([]);
   }
 }
 
@@ -216,7 +223,7 @@ export async function drive(walk: Walk, threads: number, signal?: AbortSignal): 
     }
   } catch (error) {
     signal?.throwIfAborted();
-    throw error;
+    throw toQ8Error(error);
   } finally {
     signal?.removeEventListener('abort', abort);
     walk.return([]);

@@ -3,7 +3,7 @@
  * and, where the input shapes are known, compiles and packs; run() binds other shapes when it meets them, and computes off
  * the main thread.
  */
-import { nativeBinding } from '../binding/load';
+import { loadBinding } from '../binding/load';
 import { expected, Q8Error } from '../errors';
 import { type Graph, isConcrete, type Node, type ValueType } from '../graph/graph';
 import { graphFromProto } from '../graph/from-proto';
@@ -83,7 +83,7 @@ export class InferenceSession {
     this.#routine = makeRoutine(graph);
     this.#executor = new Executor(this.#routine, {
       weights: this.#weights,
-      addon: nativeBinding(),
+      addon: loadBinding(),
       planCacheSize: options.planCacheSize,
     });
     if (this.#inputs.every(({ shape }) => isConcrete(shape))) this.#executor.plan(this.#inputs.map(smallestType));
