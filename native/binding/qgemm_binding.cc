@@ -78,6 +78,11 @@ std::vector<int32_t> read_codes(const ArrayView& codes) {
   return values;
 }
 
+/// By address, because two SharedArrayBuffer objects may be the same memory.
+bool overlaps(const uint8_t* x, size_t x_bytes, const uint8_t* y, size_t y_bytes) {
+  return x_bytes != 0 && y_bytes != 0 && x < y + y_bytes && y < x + x_bytes;
+}
+
 /// Arguments: words, a, b, out, scale, bias, bZeroPoint. Thread: JS.
 QgemmArgs read_args(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -132,6 +137,11 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
   args.out = array_view(env, info[3], out_types[kind], "out");
   if (!matrix_fits(args.m, args.n, args.n, args.out.length)) {
     throw_error(env, Code::kShapeMismatch, "Expected m x n elements for out.");
+  }
+  const size_t out_bytes = args.out.length * (args.out.is_codes() ? 1 : sizeof(int32_t));
+  if (overlaps(args.out.data, out_bytes, args.a.data, args.a.length) ||
+      overlaps(args.out.data, out_bytes, args.b.data, args.b.length)) {
+    throw_error(env, Code::kInvalidArgument, "Expected memory apart from a and b for out but received an overlap.");
   }
   const bool is_code_output = args.kind == OutKind::kU8 || args.kind == OutKind::kS8;
   if (is_code_output) {
