@@ -49,6 +49,7 @@ export function moveQdq(graph: Graph, captured: ReadonlySet<Value>, producesCode
   for (const node of graph.topologicalOrder()) {
     if (node.op === 'Concat') pushThroughConcat(graph, node, captured);
     else if (node.op === 'QuantizeLinear') cancel(graph, node, captured);
+    else if (node.op === 'Shape' || node.op === 'Size') readCodes(node);
     else pushDown(graph, node, captured);
   }
 }
@@ -169,6 +170,12 @@ function pushDown(graph: Graph, node: Node, captured: ReadonlySet<Value>): void 
   outputs.forEach((value, i) => {
     if (value) dequantize(graph, codes[i]!, from, value);
   });
+}
+
+/** Codes have the shape of what they stand for. */
+function readCodes(node: Node): void {
+  const from = dequantizedFrom(node.requiredInput(0));
+  if (from) node.setInput(0, from.codes);
 }
 
 /** A weight behind DQ and Transpose becomes a transposed weight behind DQ. */

@@ -185,6 +185,15 @@ describe('fuseQdq', () => {
     });
   }
 
+  it('asks codes for the shape of what they stand for', () => {
+    const net = new QdqBuilder();
+    const x = net.pair(net.input('x', ['N', 4, 6, 6]));
+    const shape = net.node('Shape', 'shape', [x]);
+    net.output(net.pair(net.node('Reshape', 'same', [net.node('LeakyRelu', 'leaky', [x]), shape])));
+    const ops = fuse(net, image);
+    assert.equal(ops.filter((op) => op === 'DequantizeLinear').length, 1);
+  });
+
   it('does not pad codes with a value that is not one', () => {
     const net = new QdqBuilder();
     const pads = net.constant('pads', new Tensor('int64', [0, 0, 1, 1, 0, 0, 1, 1]));
