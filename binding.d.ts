@@ -99,9 +99,15 @@ export interface PackedConv {
 
 /**
  * w is OIHW, dims [M, C/group, KH, KW]; zeroPoint has 1 or M elements. Depthwise weights (C/group == 1 and M == group)
- * go to the depthwise layout.
+ * go to the depthwise layout. `isa` as in packGemm.
  */
-export function packConv(w: Codes, dims: readonly number[], group: number, zeroPoint: Codes | null): PackedConv;
+export function packConv(
+  w: Codes,
+  dims: readonly number[],
+  group: number,
+  zeroPoint: Codes | null,
+  isa?: string,
+): PackedConv;
 
 /** float32 weights, OIHW, same rules. */
 export function packConvF32(w: Float32Array, dims: readonly number[], group: number): PackedConv;
@@ -473,5 +479,9 @@ export interface Program {
   release(): void;
 }
 
-/** Builds a program. @throws with the step's index in the message when a description is inconsistent or out of bounds. */
-export function createProgram(description: ProgramDescription): Program;
+/**
+ * Builds a program; the description is copied. `isa` names the instruction set of the vector operators (the selected one by
+ * default); packed weights bring their own.
+ * @throws with the step's index in the message when a description is inconsistent or out of bounds.
+ */
+export function createProgram(description: ProgramDescription, isa?: string): Program;
