@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { graphFromProto } from '../../lib/graph/from-proto';
 import { Attributes, type AttributeInit } from '../../lib/graph/attributes';
-import { Graph, type Node, Value, type ValueType } from '../../lib/graph/graph';
+import { Graph, type Node, type Value, type ValueType } from '../../lib/graph/graph';
 import { decodeModel } from '../../lib/onnx/read';
 import { lookupOp } from '../../lib/ops/registry';
 import { Tensor } from '../../lib/tensor/tensor';

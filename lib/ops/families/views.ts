@@ -1,6 +1,6 @@
 /** Operators that only change the shape: their output is the memory of their input. */
 import type { Dim } from '../../graph/graph';
-import { Tensor } from '../../tensor/tensor';
+import type { Tensor } from '../../tensor/tensor';
 import { defineOp, type InferContext, type LowerContext, type OpDefinition } from '../define-op';
 import type { Shape } from './inference';
 import { aliasRowOrder, existingLayout, isNative, rowOrderSlot } from './lowering';

@@ -38,7 +38,7 @@ export function windowAttributes(node: Node, kernel?: readonly number[]): Window
   const kernelShape = attributes.ints('kernel_shape') ?? kernel;
   if (!kernelShape || kernelShape.length === 0) throw modelError(node, 'a list', 'kernel_shape', 'nothing');
   const rank = kernelShape.length;
-  if (kernel && kernel.some((size, i) => size !== kernelShape[i] || kernel.length !== rank)) {
+  if (kernel?.some((size, i) => size !== kernelShape[i] || kernel.length !== rank)) {
     throw modelError(node, `the spatial shape of the weights [${kernel.join(', ')}]`, 'kernel_shape', kernelShape);
   }
   const autoPad = attributes.string('auto_pad', 'NOTSET') || 'NOTSET';
