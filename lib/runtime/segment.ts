@@ -15,6 +15,8 @@ import type { WeightLease } from './shared-weights';
 
 type Addon = typeof import('../../binding');
 
+const LAYOUTS: Record<'row' | 'nhwc' | 'both', readonly Layout[]> = { row: ['row'], nhwc: ['nhwc'], both: ['row', 'nhwc'] };
+
 /** What a segment needs to know about the plan that it is part of. */
 export interface SegmentHost {
   shape(value: Value): readonly number[];
@@ -35,7 +37,8 @@ export interface ClosedSegment {
 
 type Slots = Partial<Record<Layout, Slot>>;
 
-export class Segment {
+/** The context of every lower() call in this segment: operators see it as {@link LowerContext}, with the node at hand. */
+export class Segment implements LowerContext {
   readonly #host: SegmentHost;
   readonly #buffers: ProgramBuffer[] = [];
   readonly #steps: ProgramStep[] = [];
@@ -43,33 +46,39 @@ export class Segment {
   readonly #slots = new Map<Value, Slots>();
   readonly #constants = new Map<Tensor, Slot>();
   readonly #inputs: Value[] = [];
-  /** How to take back what the node being lowered has done, newest last. */
-  #undo: (() => void)[] = [];
+  /** What the node at hand has changed in #slots and #constants, to take it back. */
+  #changedSlots: [Value, Slots | undefined][] = [];
+  #addedConstants: Tensor[] = [];
   #node: Node | null = null;
+  #opset = 0;
 
   constructor(host: SegmentHost) {
     this.#host = host;
   }
 
-  get stepCount(): number {
-    return this.#steps.length;
-  }
-
   /** Lets the operator emit its steps. False, with the segment as it was before, when it has no native road. */
   lower(node: Node, definition: OpDefinition, opset: number): boolean {
-    const marks = { buffers: this.#buffers.length, steps: this.#steps.length, inputs: this.#inputs.length };
-    this.#undo = [];
+    const buffers = this.#buffers.length;
+    const steps = this.#steps.length;
+    const inputs = this.#inputs.length;
+    this.#changedSlots = [];
+    this.#addedConstants = [];
     this.#node = node;
-    if (definition.lower?.(this.#context(node, opset))) {
+    this.#opset = opset;
+    if (definition.lower?.(this)) {
       const lost = node.outputs.find((value) => value && value.consumerCount > 0 && !this.#slots.has(value));
       if (lost) throw new Q8Error('ERR_Q8_INTERNAL', `Lowering ${node.op} made no "${lost.name}".`, { node: node.name });
       return true;
     }
-    for (const undo of this.#undo.reverse()) undo();
-    this.#buffers.length = marks.buffers;
-    this.#steps.length = marks.steps;
-    this.#nodes.length = marks.steps;
-    this.#inputs.length = marks.inputs;
+    for (const [value, before] of this.#changedSlots.reverse()) {
+      if (before) this.#slots.set(value, before);
+      else this.#slots.delete(value);
+    }
+    for (const tensor of this.#addedConstants) this.#constants.delete(tensor);
+    this.#buffers.length = buffers;
+    this.#steps.length = steps;
+    this.#nodes.length = steps;
+    this.#inputs.length = inputs;
     return false;
   }
 
@@ -78,7 +87,7 @@ export class Segment {
     this.#node = null;
     const outputs: Value[] = [];
     for (const value of exported) {
-      const slot = this.#slot(value, 'row');
+      const slot = this.slot(value, 'row');
       const buffer = this.#buffers[slot.id];
       const index = outputs.push(value) - 1;
       if (buffer.kind === 'arena' && buffer.dtype === slot.dtype) {
@@ -98,42 +107,63 @@ export class Segment {
     };
   }
 
-  #context(node: Node, opset: number): LowerContext {
-    const host = this.#host;
-    return {
-      node,
-      opset,
-      pack: host.addon,
-      shape: (value) => host.shape(value),
-      dtype: (value) => host.dtype(value),
-      constant: (value) => (value ? host.constant(value) : undefined),
-      layouts: (value) => this.#layouts(value),
-      slot: (value, layout) => this.#slot(value, layout),
-      output: (value, layout) => {
-        const slot = this.#allocate(host.dtype(value), physicalOrder(host.shape(value), layout), layout);
-        this.#setSlot(value, layout, slot);
-        return slot;
-      },
-      temporary: (dtype, shape) => this.#allocate(dtype, shape, 'row'),
-      constantSlot: (tensor) => this.#constantSlot(tensor, 'row'),
-      alias: (value, of, layout) => {
-        const shape = physicalOrder(host.shape(value), layout);
-        this.#setSlot(value, layout, { id: of.id, dtype: host.dtype(value), shape, layout });
-      },
-      emit: (step) => this.#emit(step),
-      shared: (tensor, key, make) => host.weights.get(tensor, key, make),
-    };
+  get node(): Node {
+    return this.#node!;
   }
 
-  #layouts(value: Value): readonly Layout[] {
+  get opset(): number {
+    return this.#opset;
+  }
+
+  get pack(): Addon {
+    return this.#host.addon;
+  }
+
+  shape(value: Value): readonly number[] {
+    return this.#host.shape(value);
+  }
+
+  dtype(value: Value): DType {
+    return this.#host.dtype(value);
+  }
+
+  constant(value: Value | null): Tensor | undefined {
+    return value ? this.#host.constant(value) : undefined;
+  }
+
+  output(value: Value, layout: Layout): Slot {
+    const slot = this.#allocate(this.dtype(value), physicalOrder(this.shape(value), layout), layout);
+    this.#setSlot(value, layout, slot);
+    return slot;
+  }
+
+  temporary(dtype: DType, shape: readonly number[]): Slot {
+    return this.#allocate(dtype, shape, 'row');
+  }
+
+  constantSlot(tensor: Tensor): Slot {
+    return this.#constantSlot(tensor, 'row');
+  }
+
+  alias(value: Value, of: Slot, layout: Layout): void {
+    const shape = physicalOrder(this.shape(value), layout);
+    this.#setSlot(value, layout, { id: of.id, dtype: this.dtype(value), shape, layout });
+  }
+
+  shared<T extends { release(): void }>(tensor: Tensor, key: string, make: () => T): T {
+    return this.#host.weights.get(tensor, key, make);
+  }
+
+  layouts(value: Value): readonly Layout[] {
     const slots = this.#slots.get(value);
-    return slots ? (Object.keys(slots) as Layout[]) : ['row'];
+    if (!slots?.nhwc) return LAYOUTS.row;
+    return slots.row ? LAYOUTS.both : LAYOUTS.nhwc;
   }
 
-  #slot(value: Value, layout: Layout): Slot {
+  slot(value: Value, layout: Layout): Slot {
     const found = this.#slots.get(value)?.[layout];
     if (found) return found;
-    const rank = this.#host.shape(value).length;
+    const rank = this.shape(value).length;
     if (layout === 'nhwc' && rank !== 3 && rank !== 4) {
       throw new Q8Error('ERR_Q8_INTERNAL', `Value "${value.name}" of rank ${rank} has no channels-last order.`);
     }
@@ -157,7 +187,7 @@ export class Segment {
       return this.#converted(value, layout);
     }
     const source = slots.row ?? slots.nhwc!;
-    const shape = this.#host.shape(value);
+    const shape = this.shape(value);
     const target = physicalOrder(shape, layout);
     if (ordersCoincide(shape)) return { id: source.id, dtype: source.dtype, shape: target, layout };
     const from = stridesOf(source.shape);
@@ -170,7 +200,7 @@ export class Segment {
   }
 
   #input(value: Value): Slot {
-    const shape = this.#host.shape(value);
+    const shape = this.shape(value);
     const dtype = this.#host.dtype(value);
     const index = this.#inputs.push(value) - 1;
     const id = this.#addBuffer({ dtype: dtype as BufferDType, elements: sizeOf(shape), kind: 'input', index });
@@ -188,7 +218,7 @@ export class Segment {
     });
     const slot: Slot = { id, dtype: tensor.type, shape: tensor.dims, layout };
     this.#constants.set(tensor, slot);
-    this.#undo.push(() => this.#constants.delete(tensor));
+    this.#addedConstants.push(tensor);
     return slot;
   }
 
@@ -204,17 +234,14 @@ export class Segment {
   #setSlot(value: Value, layout: Layout, slot: Slot): void {
     const before = this.#slots.get(value);
     this.#slots.set(value, { ...before, [layout]: slot });
-    this.#undo.push(() => {
-      if (before) this.#slots.set(value, before);
-      else this.#slots.delete(value);
-    });
+    this.#changedSlots.push([value, before]);
   }
 
   #copy(from: Slot, to: number, shape: readonly number[], strides: readonly number[]): void {
-    this.#emit({ op: 'strided_copy', x: from.id, y: to, shape: [...shape], strides: [...strides], offset: 0 });
+    this.emit({ op: 'strided_copy', x: from.id, y: to, shape: [...shape], strides: [...strides], offset: 0 });
   }
 
-  #emit(step: ProgramStep): void {
+  emit(step: ProgramStep): void {
     this.#steps.push(step);
     this.#nodes.push(this.#node);
   }
