@@ -120,7 +120,8 @@ class Fuser {
     for (const node of this.graph.topologicalOrder().reverse()) {
       if (!isDequantize(node) && !isQuantize(node)) continue;
       const value = node.output;
-      if (value.consumerCount === 0 && !this.graph.isOutput(value) && !this.#captured.has(value)) this.graph.removeNode(node);
+      if (value.consumerCount === 0 && !this.graph.isOutput(value) && !this.#captured.has(value))
+        this.graph.removeNode(node);
     }
   }
 
@@ -183,7 +184,9 @@ class Fuser {
     if (clamp) graph.removeNode(clamp.node);
     graph.removeNode(node);
     const clampNeeded = clamp && !this.#isRedundant(clamp, to);
-    const codes = clampNeeded ? graph.newValue(`${result.name}_unclamped`, { dtype: to.dtype, shape: result.type?.shape }) : result;
+    const codes = clampNeeded
+      ? graph.newValue(`${result.name}_unclamped`, { dtype: to.dtype, shape: result.type?.shape })
+      : result;
     this.add(node.name, op, domain, inputs, codes, attributes);
     if (clampNeeded) this.#addClamp(clamp, to, codes, result);
   }
@@ -200,13 +203,16 @@ class Fuser {
       this.addTable(name, codes, table, to, result);
       return;
     }
-    const bound = (what: string, code: number) => graph.newConstant(`${name}_${what}_code`, new Tensor(to.dtype, [code], []));
+    const bound = (what: string, code: number) =>
+      graph.newConstant(`${name}_${what}_code`, new Tensor(to.dtype, [code], []));
     this.add(name, 'Clip', '', [codes, bound('min', min), bound('max', max)], result);
   }
 
   addTable(name: string, codes: Value, table: Uint8Array, to: Quantization, result: Value): void {
     const constant = this.graph.newConstant(`${name}_table`, new Tensor('uint8', table));
-    this.add(name, 'TableLookup', 'ai.q8', [codes, constant], result, { signed: { kind: 'int', value: to.dtype === 'int8' ? 1 : 0 } });
+    this.add(name, 'TableLookup', 'ai.q8', [codes, constant], result, {
+      signed: { kind: 'int', value: to.dtype === 'int8' ? 1 : 0 },
+    });
   }
 
   add(
@@ -224,7 +230,7 @@ class Fuser {
 
 /** Relu or Clip with constant bounds that reads `value`. */
 function clampOf(node: Node | undefined, value: Value): Clamp | undefined {
-  if (!node || node.domain !== '' || node.input(0) !== value) return undefined;
+  if (node?.domain !== '' || node.input(0) !== value) return undefined;
   if (node.op === 'Relu') return { node, min: 0, max: Number.POSITIVE_INFINITY };
   // Below opset 11 the bounds are attributes, which upgrade-opset has turned into inputs.
   if (node.op !== 'Clip' || node.attributes.has('min') || node.attributes.has('max')) return undefined;
@@ -248,7 +254,13 @@ function typesFit(fuser: Fuser, x: Quantization, w: string, y: Quantization | un
  * The int32 codes of a bias for scales fl(inputScale * weightScale): given as such (onnxruntime's tolerance of 1 % for its
  * scale), or rounded from a float constant, which changes a sum by less than half a unit. Undefined when it does not fit.
  */
-function int32Bias(fuser: Fuser, value: Value, inputScale: number, weightScale: Float32Array, sizes: readonly number[]): Value | undefined {
+function int32Bias(
+  fuser: Fuser,
+  value: Value,
+  inputScale: number,
+  weightScale: Float32Array,
+  sizes: readonly number[],
+): Value | undefined {
   const float = floatConstant(value);
   if (float) {
     if (!sizes.includes(float.size) || (weightScale.length > 1 && float.size !== weightScale.length)) return undefined;
@@ -362,7 +374,12 @@ function fuseBinary(fuser: Fuser, node: Node): void {
 }
 
 /** X, its parameters, the output's parameters: what pooling and activations have in common. */
-function fuseUnary(fuser: Fuser, node: Node, op = `QLinear${node.op}`, attributes: Attributes = attributesOf(node)): void {
+function fuseUnary(
+  fuser: Fuser,
+  node: Node,
+  op = `QLinear${node.op}`,
+  attributes: Attributes = attributesOf(node),
+): void {
   const x = fuser.operand(node.input(0));
   const target = x && fuser.target(node);
   if (!target || (!fuser.internal && x.q.dtype !== target.to.dtype)) return;
@@ -395,7 +412,7 @@ function fuseReduceMean(fuser: Fuser, node: Node): void {
 function fuseSoftmax(fuser: Fuser, node: Node): void {
   if (fuser.internal) return;
   const target = fuser.target(node);
-  if (!target || target.to.dtype !== 'uint8' || target.to.zeroPoint !== 0 || !Number.isInteger(1 / target.to.scale)) return;
+  if (target?.to.dtype !== 'uint8' || target.to.zeroPoint !== 0 || !Number.isInteger(1 / target.to.scale)) return;
   const attributes = attributesOf(node);
   const opset = fuser.graph.opset();
   attributes.set('opset', { kind: 'int', value: opset });
@@ -491,7 +508,9 @@ function fuseTable(fuser: Fuser, node: Node): boolean {
     // Twice the same tensor (x * x) is one code still.
     if (value && !scalar && (!operand || (x && x.from.node !== operand.from.node))) return false;
     if (operand) x = operand;
-    feeds.push(operand ? new Tensor('float32', dequantizeTensor(everyCode(operand.q), operand.q), [256]) : (scalar ?? null));
+    feeds.push(
+      operand ? new Tensor('float32', dequantizeTensor(everyCode(operand.q), operand.q), [256]) : (scalar ?? null),
+    );
   }
   if (!x) return false;
   const opset = fuser.graph.opset(node.domain);
@@ -522,7 +541,13 @@ function fuseRescale(fuser: Fuser, node: Node): boolean {
   if (!x || !to || x.from.codes.constant) return false;
   const { name, output } = node;
   fuser.graph.removeNode(node);
-  fuser.addTable(name, x.from.codes, codeTable(x.q, to, (value) => value), to, output);
+  fuser.addTable(
+    name,
+    x.from.codes,
+    codeTable(x.q, to, (value) => value),
+    to,
+    output,
+  );
   return true;
 }
 

@@ -5,7 +5,13 @@
  */
 import { Attributes } from '../graph/attributes';
 import type { Graph, Node, Value } from '../graph/graph';
-import { codeLimits, dequantizeCode, type Quantization, quantizeCode, sameQuantization } from '../ops/families/quantization';
+import {
+  codeLimits,
+  dequantizeCode,
+  type Quantization,
+  quantizeCode,
+  sameQuantization,
+} from '../ops/families/quantization';
 import { transpose } from '../ops/families/strided';
 import { Tensor } from '../tensor/tensor';
 import { onlyConsumer } from './matching';
@@ -134,7 +140,9 @@ function pullUp(
   });
   for (let i = moves.length - 1; i >= 0; i--) {
     const moved =
-      i === 0 ? result : graph.newValue(`${moves[i].output.name}_codes`, { dtype: to.dtype, shape: moves[i].output.type?.shape });
+      i === 0
+        ? result
+        : graph.newValue(`${moves[i].output.name}_codes`, { dtype: to.dtype, shape: moves[i].output.type?.shape });
     onCodes(graph, moves[i], codes, [moved], to);
     codes = moved;
   }

@@ -36,7 +36,8 @@ export function paramsOf(node: Node): PairParams | undefined {
   const scale = node.input(1)?.constant;
   const zeroPointValue = node.input(2);
   const zeroPoint = zeroPointValue?.constant;
-  if (scale?.type !== 'float32' || (zeroPointValue && !zeroPoint) || node.attributes.int('block_size', 0) !== 0) return undefined;
+  if (scale?.type !== 'float32' || (zeroPointValue && !zeroPoint) || node.attributes.int('block_size', 0) !== 0)
+    return undefined;
   const scales = scale.data as Float32Array;
   if (scales.length === 0 || !scales.every((s) => s > 0 && s < Number.POSITIVE_INFINITY)) return undefined;
   if (zeroPoint && zeroPoint.size !== scale.size) return undefined;
@@ -45,7 +46,9 @@ export function paramsOf(node: Node): PairParams | undefined {
   return {
     node,
     scale: scales,
-    zeroPoint: zeroPoint ? Array.from(zeroPoint.data as ArrayLike<number>, Number) : new Array<number>(scale.size).fill(0),
+    zeroPoint: zeroPoint
+      ? Array.from(zeroPoint.data as ArrayLike<number>, Number)
+      : new Array<number>(scale.size).fill(0),
     dtype,
     axis: scale.size === 1 ? undefined : node.attributes.int('axis', 1),
   };

@@ -26,7 +26,11 @@ interface Step {
 }
 
 const STEPS: readonly Step[] = [
-  { until: 7, ops: ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'And', 'Or', 'Xor', 'Equal', 'Greater', 'Less'], apply: unlimitBroadcast },
+  {
+    until: 7,
+    ops: ['Add', 'Sub', 'Mul', 'Div', 'Pow', 'And', 'Or', 'Xor', 'Equal', 'Greater', 'Less'],
+    apply: unlimitBroadcast,
+  },
   { until: 7, ops: ['PRelu'], apply: alignSlope },
   { until: 7, ops: ['Gemm'], apply: (_graph, node) => node.attributes.delete('broadcast') },
   { until: 7, ops: ['Dropout', 'BatchNormalization'], apply: (_graph, node) => node.attributes.delete('is_test') },
@@ -40,7 +44,11 @@ const STEPS: readonly Step[] = [
   { until: 11, ops: ['Pad'], apply: padsToInputs },
   { until: 11, ops: ['Scatter'], apply: (graph, node) => void replace(graph, node, 'ScatterElements', node.inputs) },
   { until: 12, ops: ['Dropout'], apply: dropoutRatioToInput },
-  { until: 13, ops: ['Squeeze', 'Unsqueeze', 'ReduceSum'], apply: (graph, node) => intsToInput(graph, node, 'axes', 1) },
+  {
+    until: 13,
+    ops: ['Squeeze', 'Unsqueeze', 'ReduceSum'],
+    apply: (graph, node) => intsToInput(graph, node, 'axes', 1),
+  },
   { until: 13, ops: ['Split'], apply: (graph, node) => intsToInput(graph, node, 'split', 1) },
 ];
 
@@ -122,7 +130,10 @@ function sliceBoundsToInputs(graph: Graph, node: Node): void {
 }
 
 function clipBoundsToInputs(graph: Graph, node: Node): void {
-  for (const [index, name] of [[1, 'min'], [2, 'max']] as const) {
+  for (const [index, name] of [
+    [1, 'min'],
+    [2, 'max'],
+  ] as const) {
     const bound = node.attributes.float(name);
     node.attributes.delete(name);
     if (bound !== undefined) setConstant(graph, node, index, name, floatScalar(node, bound));
@@ -151,7 +162,8 @@ function dropoutRatioToInput(graph: Graph, node: Node): void {
 }
 
 function dropSpatial(_graph: Graph, node: Node): void {
-  if (node.attributes.int('spatial', 1) !== 1) throw unsupported(node, 'normalizes per element (spatial = 0), which no newer opset can');
+  if (node.attributes.int('spatial', 1) !== 1)
+    throw unsupported(node, 'normalizes per element (spatial = 0), which no newer opset can');
   node.attributes.delete('spatial');
 }
 
@@ -176,9 +188,13 @@ function alignSlope(graph: Graph, node: Node): void {
 function appendDims(graph: Graph, node: Node, axis: number): void {
   const [a, b] = [node.requiredInput(0), node.requiredInput(1)];
   const [rankA, rankB] = [rankOf(a), rankOf(b)];
-  if (rankA === undefined || rankB === undefined) throw unsupported(node, 'broadcasts along an axis between values of unknown rank');
+  if (rankA === undefined || rankB === undefined)
+    throw unsupported(node, 'broadcasts along an axis between values of unknown rank');
   const extra = rankA - (axis < 0 ? axis + rankA : axis) - rankB;
-  if (extra < 0) throw expected('an axis that fits both ranks', `node "${node.name}" (${node.op})`, axis, { code: 'ERR_Q8_BAD_MODEL' });
+  if (extra < 0)
+    throw expected('an axis that fits both ranks', `node "${node.name}" (${node.op})`, axis, {
+      code: 'ERR_Q8_BAD_MODEL',
+    });
   if (extra === 0) return;
   const ones = new Array<number>(extra).fill(1);
   if (b.constant) {
@@ -197,8 +213,21 @@ function rankOf(value: Value): number | undefined {
 
 // Nodes that become others ----------------------------------------------------------------------------------------------
 
-function addBefore(graph: Graph, node: Node, op: string, inputs: readonly (Value | null)[], output: Value, attributes = {}): Node {
-  return graph.addNode({ name: graph.uniqueName(`${node.name || node.op}_${op}`), op, inputs, outputs: [output], attributes });
+function addBefore(
+  graph: Graph,
+  node: Node,
+  op: string,
+  inputs: readonly (Value | null)[],
+  output: Value,
+  attributes = {},
+): Node {
+  return graph.addNode({
+    name: graph.uniqueName(`${node.name || node.op}_${op}`),
+    op,
+    inputs,
+    outputs: [output],
+    attributes,
+  });
 }
 
 /** Puts another operator in the place of `node`, with its attributes. */

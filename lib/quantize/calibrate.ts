@@ -94,7 +94,11 @@ async function openRuns(
 ): Promise<ObservedRun[]> {
   const inputs = new Set(graph.inputs);
   const runs: ObservedRun[] = [];
-  for (const values of batches(graph, observed.filter((value) => !inputs.has(value)), feed)) {
+  for (const values of batches(
+    graph,
+    observed.filter((value) => !inputs.has(value)),
+    feed,
+  )) {
     const model = writeModel(graphToProto(withOutputs(graph, values)));
     runs.push({ session: await open(model, { threads }), values });
   }
@@ -103,10 +107,12 @@ async function openRuns(
 
 /** Splits values so that those of each batch fit in memory together, by the sizes that this sample will give them. */
 function batches(graph: Graph, values: readonly Value[], feed: CalibrationFeed): Value[][] {
-  const inputTypes = new Map(graph.inputs.map((value): [Value, ValueType] => {
-    const { type, dims } = feed[value.name];
-    return [value, { dtype: type, shape: dims }];
-  }));
+  const inputTypes = new Map(
+    graph.inputs.map((value): [Value, ValueType] => {
+      const { type, dims } = feed[value.name];
+      return [value, { dtype: type, shape: dims }];
+    }),
+  );
   const types = inferTypes(graph, lookupOp, { inputTypes });
   const result: Value[][] = [];
   let elements = Number.POSITIVE_INFINITY;
@@ -148,11 +154,16 @@ function checkFeed(graph: Graph, sample: unknown, index: number): Record<string,
     if (names.includes(name)) continue;
     const close = didYouMean(name, names);
     throw expected('the name of a model input', where, name, {
-      hint: close ? `did you mean ${JSON.stringify(close)}?` : `the inputs are ${names.map((n) => JSON.stringify(n)).join(', ')}.`,
+      hint: close
+        ? `did you mean ${JSON.stringify(close)}?`
+        : `the inputs are ${names.map((n) => JSON.stringify(n)).join(', ')}.`,
     });
   }
   return Object.fromEntries(
-    graph.inputs.map((value) => [value.name, checkTensor(value, (sample as Record<string, unknown>)[value.name], where)]),
+    graph.inputs.map((value) => [
+      value.name,
+      checkTensor(value, (sample as Record<string, unknown>)[value.name], where),
+    ]),
   );
 }
 
@@ -162,8 +173,13 @@ function checkTensor({ name, type }: Value, given: unknown, where: string): Tens
   const tensor = given instanceof Tensor ? given : fromTensorLike(given, what);
   if (type && tensor.type !== type.dtype) throw expected(`type ${type.dtype}`, what, `type ${tensor.type}`);
   const { shape } = type ?? {};
-  if (shape && (shape.length !== tensor.dims.length || shape.some((dim, i) => typeof dim === 'number' && dim !== tensor.dims[i]))) {
-    throw expected(`shape [${shape.join(', ')}]`, what, `shape [${tensor.dims.join(', ')}]`, { code: 'ERR_Q8_SHAPE_MISMATCH' });
+  if (
+    shape &&
+    (shape.length !== tensor.dims.length || shape.some((dim, i) => typeof dim === 'number' && dim !== tensor.dims[i]))
+  ) {
+    throw expected(`shape [${shape.join(', ')}]`, what, `shape [${tensor.dims.join(', ')}]`, {
+      code: 'ERR_Q8_SHAPE_MISMATCH',
+    });
   }
   if (tensor.type === 'float32' && !allFinite(tensor.data as Float32Array)) {
     throw expected('finite numbers', what, 'NaN or an infinity');
@@ -180,6 +196,8 @@ function fromTensorLike(given: unknown, what: string): Tensor {
   try {
     return new Tensor(type, data, dims);
   } catch (cause) {
-    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected a Tensor for ${what} but received ${describe(given)}.`, { cause });
+    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected a Tensor for ${what} but received ${describe(given)}.`, {
+      cause,
+    });
   }
 }

@@ -38,7 +38,8 @@ export interface QuantizeResult {
  */
 export async function quantize(model: string | Uint8Array, options: QuantizeOptions): Promise<QuantizeResult> {
   const resolved = resolveOptions(options);
-  if (typeof model !== 'string' && !(model instanceof Uint8Array)) throw expected('a path or a Uint8Array', 'the model', model);
+  if (typeof model !== 'string' && !(model instanceof Uint8Array))
+    throw expected('a path or a Uint8Array', 'the model', model);
   const { signal, onProgress, baseDirectory } = resolved;
   signal?.throwIfAborted();
   const { model: proto } = await readModel(model, baseDirectory === undefined ? {} : { baseDirectory });
@@ -69,10 +70,17 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
 }
 
 /** Everything that is known before the graph changes. */
-function startReport(graph: Graph, plan: QuantPlan, calibration: Calibration, options: ResolvedOptions): QuantizeReport {
+function startReport(
+  graph: Graph,
+  plan: QuantPlan,
+  calibration: Calibration,
+  options: ResolvedOptions,
+): QuantizeReport {
   const quantizedNodes: Record<string, number> = {};
   for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
-  const floatNodes = plan.floatNodes.map(({ node, reason }): FloatNodeReport => ({ name: node.name, op: node.op, reason }));
+  const floatNodes = plan.floatNodes.map(
+    ({ node, reason }): FloatNodeReport => ({ name: node.name, op: node.op, reason }),
+  );
   for (const node of graph.nodes) {
     for (const inner of nodesInside(node)) {
       if (lookupOp(inner)?.quant?.kind === 'compute') {
@@ -110,7 +118,8 @@ function warningsOf(graph: Graph, plan: QuantPlan, { ranges, nonFinite }: Calibr
     warnings.push('The model holds QuantizeLinear or DequantizeLinear nodes already; they were left as they are.');
   }
   if (plan.nodes.size === 0) warnings.push('No node could be quantized; the reasons are in floatNodes.');
-  for (const name of nonFinite) warnings.push(`Tensor "${name}" had NaN or infinite values, which its range leaves out.`);
+  for (const name of nonFinite)
+    warnings.push(`Tensor "${name}" had NaN or infinite values, which its range leaves out.`);
   for (const [{ name }, { min, max }] of ranges) {
     if (min === 0 && max === 0) warnings.push(`Tensor "${name}" was zero for all samples; its scale is a guess.`);
   }

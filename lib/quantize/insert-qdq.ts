@@ -122,9 +122,10 @@ class Inserter {
     for (const node of consumers) {
       for (let i = 0; i < node.inputs.length; i++) if (node.input(i) === value) node.setInput(i, real);
     }
-    if (isOutput) graph.outputs.forEach((output, i) => {
-      if (output === value) graph.outputs[i] = real;
-    });
+    if (isOutput)
+      graph.outputs.forEach((output, i) => {
+        if (output === value) graph.outputs[i] = real;
+      });
     this.#report.push({
       name,
       kind: 'activation',
@@ -206,7 +207,10 @@ class Inserter {
     const beta = takeFactor(node, 'beta');
     const biasTensor = bias.constant! as Tensor<'float32'>;
     const channels = axis === undefined ? biasTensor.size : dims[axis];
-    const biasData = Float32Array.from({ length: channels }, (_, c) => biasTensor.data[biasTensor.size === 1 ? 0 : c] * beta);
+    const biasData = Float32Array.from(
+      { length: channels },
+      (_, c) => biasTensor.data[biasTensor.size === 1 ? 0 : c] * beta,
+    );
     const inputScale = this.#paramsOf(this.#plan.activations.get(node.requiredInput(0))!).scale;
     const guarded = guardBiasRange(scale, inputScale, biasData);
     const shareable = alpha === 1 && guarded === scale;
@@ -257,7 +261,10 @@ class Inserter {
       value.name,
       new Tensor('int32', codes, [data.length]),
       this.#graph.newConstant(`${value.name}_quantized_scale`, new Tensor('float32', scale, shape)),
-      this.#graph.newConstant(`${value.name}_quantized_zero_point`, new Tensor('int32', new Int32Array(scale.length), shape)),
+      this.#graph.newConstant(
+        `${value.name}_quantized_zero_point`,
+        new Tensor('int32', new Int32Array(scale.length), shape),
+      ),
       perChannel ? 0 : undefined,
     );
   }
@@ -276,10 +283,10 @@ class Inserter {
   }
 
   #once(value: Value, role: string, make: () => Value): Value {
-    let twins = this.#constants.get(value);
-    if (!twins) this.#constants.set(value, (twins = new Map()));
-    let twin = twins.get(role);
-    if (!twin) twins.set(role, (twin = make()));
+    const twins = this.#constants.get(value) ?? new Map<string, Value>();
+    this.#constants.set(value, twins);
+    const twin = twins.get(role) ?? make();
+    twins.set(role, twin);
     return twin;
   }
 }

@@ -70,7 +70,12 @@ export type QuantizeOptions = StaticQuantizeOptions;
 
 /** Options with every default filled in. */
 export type ResolvedOptions = StaticQuantizeOptions &
-  Required<Omit<StaticQuantizeOptions, 'opTypes' | 'nodesToQuantize' | 'baseDirectory' | 'signal' | 'onProgress' | 'minRealRange'>>;
+  Required<
+    Omit<
+      StaticQuantizeOptions,
+      'opTypes' | 'nodesToQuantize' | 'baseDirectory' | 'signal' | 'onProgress' | 'minRealRange'
+    >
+  >;
 
 const MODES = ['static'];
 
@@ -121,14 +126,16 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
       hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
     });
   }
-  if (!Number.isSafeInteger(threads) || threads < 0) throw expected('a non-negative integer', 'the option threads', threads);
+  if (!Number.isSafeInteger(threads) || threads < 0)
+    throw expected('a non-negative integer', 'the option threads', threads);
   if (minRealRange !== undefined && !(typeof minRealRange === 'number' && minRealRange > 0 && minRealRange < 3e38)) {
     throw expected('a positive number', 'the option minRealRange', minRealRange);
   }
   if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
     throw expected('a string', 'the option baseDirectory', baseDirectory);
   }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw expected('an AbortSignal', 'the option signal', signal);
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw expected('an AbortSignal', 'the option signal', signal);
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw expected('a function', 'the option onProgress', onProgress);
   }
@@ -166,7 +173,9 @@ export function checkNames(
     if (known.has(name)) continue;
     const close = didYouMean(name, known);
     throw expected(`the name of ${what}`, `the option ${option}`, name, {
-      hint: close ? `did you mean ${JSON.stringify(close)}?` : `the model has none that is close to ${JSON.stringify(name)}.`,
+      hint: close
+        ? `did you mean ${JSON.stringify(close)}?`
+        : `the model has none that is close to ${JSON.stringify(name)}.`,
     });
   }
 }
@@ -198,9 +207,13 @@ function names(options: StaticQuantizeOptions, key: keyof StaticQuantizeOptions)
     throw expected('an array of strings', `the option ${key}`, value);
   }
   if (value.length === 0 && key !== 'nodesToExclude') {
-    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected at least one name for the option ${key} but received none.`, {
-      hint: 'leave the option out to select everything.',
-    });
+    throw new Q8Error(
+      'ERR_Q8_INVALID_ARGUMENT',
+      `Expected at least one name for the option ${key} but received none.`,
+      {
+        hint: 'leave the option out to select everything.',
+      },
+    );
   }
   return value;
 }

@@ -99,7 +99,8 @@ class Planner {
       if (this.#nodes.has(node) || QUANTIZERS.has(node.op)) continue;
       const verdict = this.#consider(node);
       if (verdict === true) continue;
-      if (node.outputs.some((value) => value?.type === undefined || isFloat(value))) this.#floatNodes.set(node, verdict);
+      if (node.outputs.some((value) => value?.type === undefined || isFloat(value)))
+        this.#floatNodes.set(node, verdict);
       if (verdict === NO_CODES && this.#options.traitOf(node)?.kind === 'agnostic') waiting.push(node);
     }
     // Moving codes is cheaper than moving floats: what only feeds quantized nodes is quantized before the move.
@@ -241,7 +242,8 @@ class Planner {
   #foldableClamp(value: Value): Node | undefined {
     if (value.consumerCount !== 1 || this.#outputs.has(value)) return undefined;
     const [clamp] = value.consumers;
-    if (this.#options.traitOf(clamp)?.kind !== 'clamp' || clamp.input(0) !== value || !boundsAreConstant(clamp)) return undefined;
+    if (this.#options.traitOf(clamp)?.kind !== 'clamp' || clamp.input(0) !== value || !boundsAreConstant(clamp))
+      return undefined;
     if (this.#excluded(clamp) || this.#captured.has(clamp.output)) return undefined;
     return clamp;
   }
@@ -264,7 +266,10 @@ class Planner {
       if (this.#outputs.has(value) || value.consumerCount === 0) return false;
       return value.consumers.every((consumer) => {
         const roles = this.#nodes.get(consumer)?.inputs;
-        return roles !== undefined && consumer.inputs.every((input, i) => input !== value || roles.get(i)?.kind === 'activation');
+        return (
+          roles !== undefined &&
+          consumer.inputs.every((input, i) => input !== value || roles.get(i)?.kind === 'activation')
+        );
       });
     });
   }
@@ -284,7 +289,10 @@ class Planner {
   #setKnown(node: Node, [min, max]: [number, number]): void {
     // Onnxruntime's kernel for softmax on codes is right only when 1 / scale is an integer.
     if (node.op === 'Softmax') {
-      this.#knownScales.set(node.output, { scale: 1 / 256, zeroPoint: this.#options.activationType === 'uint8' ? 0 : -128 });
+      this.#knownScales.set(node.output, {
+        scale: 1 / 256,
+        zeroPoint: this.#options.activationType === 'uint8' ? 0 : -128,
+      });
     } else {
       this.#knownRanges.set(node.output, { min, max });
     }

@@ -79,7 +79,8 @@ export function weightScales(
   const scale = new Float32Array(channels);
   const zeroPoint = options.dtype === 'uint8' ? new Uint8Array(channels) : new Int8Array(channels);
   // Onnxruntime wants one zero point for all channels: a channel of zeros takes that of the others.
-  const shared = options.symmetric && axis !== undefined ? scaleOfRange({ min: -1, max: 1 }, options).zeroPoint : undefined;
+  const shared =
+    options.symmetric && axis !== undefined ? scaleOfRange({ min: -1, max: 1 }, options).zeroPoint : undefined;
   channelRanges(data, dims, axis).forEach((range, c) => {
     const params = scaleOfRange(range, options);
     scale[c] = params.scale;

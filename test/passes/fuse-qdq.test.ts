@@ -18,7 +18,10 @@ class QdqBuilder extends NetworkBuilder {
   }
 
   dequantize(codes: Value, scale = 0.02, zeroPoint = 128, dtype: Codes = 'uint8'): Value {
-    return this.node('DequantizeLinear', `${codes.name}_dq`, [codes, ...this.#params(codes.name, scale, zeroPoint, dtype)]);
+    return this.node('DequantizeLinear', `${codes.name}_dq`, [
+      codes,
+      ...this.#params(codes.name, scale, zeroPoint, dtype),
+    ]);
   }
 
   pair(x: Value, scale = 0.02, zeroPoint = 128, dtype: Codes = 'uint8'): Value {
@@ -66,7 +69,10 @@ function fuse(net: QdqBuilder, feed: Tensor, { steps = 1, scale = 0.02, internal
   const after = codesOf(fused, feed);
   assert.equal(after.length, before.length);
   for (let i = 0; i < before.length; i++) {
-    assert.ok(Math.abs(after[i] - before[i]) <= steps * scale * 1.0001, `element ${i}: ${before[i]} became ${after[i]}`);
+    assert.ok(
+      Math.abs(after[i] - before[i]) <= steps * scale * 1.0001,
+      `element ${i}: ${before[i]} became ${after[i]}`,
+    );
   }
   return opsOf(fused);
 }
@@ -82,7 +88,12 @@ describe('fuseQdq', () => {
     it(`${dtype}: a DQ with several readers feeds integer operators all the same`, () => {
       const net = new QdqBuilder();
       const x = net.pair(net.input('x', IMAGE), 0.02, zp, dtype);
-      const branch = net.pair(net.node('Conv', 'conv', [x, net.channelWeight('w', [4, 4, 3, 3], 0)], PAD_1), 0.02, zp, dtype);
+      const branch = net.pair(
+        net.node('Conv', 'conv', [x, net.channelWeight('w', [4, 4, 3, 3], 0)], PAD_1),
+        0.02,
+        zp,
+        dtype,
+      );
       net.output(net.pair(net.node('Add', 'sum', [branch, x]), 0.04, zp, dtype));
       assert.deepEqual(fuse(net, image, { scale: 0.04, steps: 2 }), [
         'QuantizeLinear',
@@ -128,7 +139,12 @@ describe('fuseQdq', () => {
     const build = (bias: (net: QdqBuilder) => Value) => {
       const net = new QdqBuilder();
       const x = net.pair(net.input('x', IMAGE), 0.02);
-      const weight = net.dequantize(net.constant('w', new Tensor('int8', new Int8Array(16).fill(5), [4, 4, 1, 1])), 0.5, 0, 'int8');
+      const weight = net.dequantize(
+        net.constant('w', new Tensor('int8', new Int8Array(16).fill(5), [4, 4, 1, 1])),
+        0.5,
+        0,
+        'int8',
+      );
       net.output(net.pair(net.node('Conv', 'conv', [x, weight, bias(net)]), 1, 128));
       return fuse(net, image, { scale: 1 });
     };
@@ -139,7 +155,10 @@ describe('fuseQdq', () => {
       ]);
     const integer = ['QuantizeLinear', 'QLinearConv', 'DequantizeLinear'];
     assert.deepEqual(build(int32(0.01)), integer);
-    assert.deepEqual(build((net) => net.weight('b', [4], 10)), integer);
+    assert.deepEqual(
+      build((net) => net.weight('b', [4], 10)),
+      integer,
+    );
     assert.ok(build(int32(0.02)).includes('Conv'));
   });
 
@@ -171,9 +190,20 @@ describe('fuseQdq', () => {
     ['Transpose', { perm: ints(0, 2, 3, 1) }, () => []],
     ['Flatten', {}, () => []],
     ['Unsqueeze', {}, (net) => [net.constant('axes', new Tensor('int64', [0]))]],
-    ['Slice', {}, (net) => [net.constant('starts', new Tensor('int64', [1])), net.constant('ends', new Tensor('int64', [3]))]],
+    [
+      'Slice',
+      {},
+      (net) => [net.constant('starts', new Tensor('int64', [1])), net.constant('ends', new Tensor('int64', [3]))],
+    ],
     ['Pad', {}, (net) => [net.constant('pads', new Tensor('int64', [0, 0, 1, 1, 0, 0, 1, 1]))]],
-    ['Pad', {}, (net) => [net.constant('pads', new Tensor('int64', [0, 0, 1, 1, 0, 0, 1, 1])), net.constant('v', new Tensor('float32', [0.5], []))]],
+    [
+      'Pad',
+      {},
+      (net) => [
+        net.constant('pads', new Tensor('int64', [0, 0, 1, 1, 0, 0, 1, 1])),
+        net.constant('v', new Tensor('float32', [0.5], [])),
+      ],
+    ],
     ['Gather', { axis: int(1) }, (net) => [net.constant('indices', new Tensor('int64', [2, 0]))]],
   ];
   for (const [op, attributes, inputs] of moves) {
@@ -218,18 +248,28 @@ describe('fuseQdq', () => {
     const x = net.input('x', IMAGE);
     const relu = net.node('LeakyRelu', 'relu', [net.pair(x)], { alpha: float(0.1) });
     net.output(net.pair(net.node('Add', 'sum', [net.pair(relu), net.pair(relu)]), 0.04));
-    assert.deepEqual(fuse(net, image, { scale: 0.04 }), ['QuantizeLinear', 'QLinearLeakyRelu', 'QLinearAdd', 'DequantizeLinear']);
+    assert.deepEqual(fuse(net, image, { scale: 0.04 }), [
+      'QuantizeLinear',
+      'QLinearLeakyRelu',
+      'QLinearAdd',
+      'DequantizeLinear',
+    ]);
   });
 
   it('knows ReduceMean over all spatial axes as global average pooling', () => {
-    for (const axes of [[2, 3], [-1, -2]]) {
+    for (const axes of [
+      [2, 3],
+      [-1, -2],
+    ]) {
       const net = new QdqBuilder();
       const mean = net.node('ReduceMean', 'mean', [net.pair(net.input('x', IMAGE))], { axes: ints(...axes) });
       net.output(net.pair(mean));
       assert.deepEqual(fuse(net, image), ['QuantizeLinear', 'QLinearGlobalAveragePool', 'DequantizeLinear']);
     }
     const other = new QdqBuilder();
-    other.output(other.pair(other.node('ReduceMean', 'mean', [other.pair(other.input('x', IMAGE))], { axes: ints(1, 2) })));
+    other.output(
+      other.pair(other.node('ReduceMean', 'mean', [other.pair(other.input('x', IMAGE))], { axes: ints(1, 2) })),
+    );
     assert.ok(fuse(other, image).includes('ReduceMean'));
   });
 
@@ -264,7 +304,11 @@ describe('fuseQdq', () => {
   it('turns a change of parameters into a table for the runtime', () => {
     const net = new QdqBuilder();
     net.output(net.pair(net.pair(net.input('x', IMAGE)), 0.05, 3, 'int8'));
-    assert.deepEqual(fuse(net, image, { steps: 0, internal: true }), ['QuantizeLinear', 'TableLookup', 'DequantizeLinear']);
+    assert.deepEqual(fuse(net, image, { steps: 0, internal: true }), [
+      'QuantizeLinear',
+      'TableLookup',
+      'DequantizeLinear',
+    ]);
   });
 
   it('refuses nothing: scales that are computed, negative or per channel stay in float', () => {

@@ -36,15 +36,35 @@ const CASES: Case[] = [
   { what: 'ReduceMean, which changed later', opset: 11, op: 'ReduceMean', attributes: { axes: ints(2, 3) } },
   { what: 'Clip with both bounds', opset: 7, op: 'Clip', attributes: { min: float(-0.5), max: float(0.25) } },
   { what: 'Clip with the upper bound', opset: 10, op: 'Clip', attributes: { max: float(0.25) } },
-  { what: 'Pad with a value', opset: 8, op: 'Pad', attributes: { pads: ints(0, 0, 1, 2, 0, 0, 0, 1), value: float(0.5) } },
-  { what: 'Pad, reflecting', opset: 10, op: 'Pad', attributes: { mode: mode('reflect'), pads: ints(0, 0, 1, 2, 0, 0, 0, 1) } },
-  { what: 'Slice with axes', opset: 9, op: 'Slice', attributes: { starts: ints(1, -4), ends: ints(3, 9000), axes: ints(2, 3) } },
+  {
+    what: 'Pad with a value',
+    opset: 8,
+    op: 'Pad',
+    attributes: { pads: ints(0, 0, 1, 2, 0, 0, 0, 1), value: float(0.5) },
+  },
+  {
+    what: 'Pad, reflecting',
+    opset: 10,
+    op: 'Pad',
+    attributes: { mode: mode('reflect'), pads: ints(0, 0, 1, 2, 0, 0, 0, 1) },
+  },
+  {
+    what: 'Slice with axes',
+    opset: 9,
+    op: 'Slice',
+    attributes: { starts: ints(1, -4), ends: ints(3, 9000), axes: ints(2, 3) },
+  },
   { what: 'Slice without axes', opset: 7, op: 'Slice', attributes: { starts: ints(0, 1), ends: ints(1, 2) } },
   { what: 'Split with sizes', opset: 11, op: 'Split', attributes: { axis: int(3), split: ints(1, 5) }, outputs: 2 },
   { what: 'Split in equal parts', opset: 11, op: 'Split', attributes: { axis: int(3) }, outputs: 2 },
   { what: 'Dropout', opset: 10, op: 'Dropout', attributes: { ratio: float(0.3) } },
   { what: 'TopK', opset: 9, op: 'TopK', attributes: { k: int(2), axis: int(2) }, outputs: 1 },
-  { what: 'Softmax with its default axis', opset: 11, op: 'Softmax', becomes: ['Flatten', 'Reshape', 'Shape', 'Softmax'] },
+  {
+    what: 'Softmax with its default axis',
+    opset: 11,
+    op: 'Softmax',
+    becomes: ['Flatten', 'Reshape', 'Shape', 'Softmax'],
+  },
   { what: 'Softmax on the last axis', opset: 9, op: 'Softmax', attributes: { axis: int(3) } },
   { what: 'Softmax on the last axis, counted from the end', opset: 11, op: 'Softmax', attributes: { axis: int(-1) } },
   {
@@ -54,7 +74,13 @@ const CASES: Case[] = [
     attributes: { axis: int(-2) },
     becomes: ['Flatten', 'Reshape', 'Shape', 'Softmax'],
   },
-  { what: 'Upsample with attributes', opset: 8, op: 'Upsample', attributes: { scales: floats(1, 1, 2, 3) }, becomes: ['Resize'] },
+  {
+    what: 'Upsample with attributes',
+    opset: 8,
+    op: 'Upsample',
+    attributes: { scales: floats(1, 1, 2, 3) },
+    becomes: ['Resize'],
+  },
   {
     what: 'Upsample, linear',
     opset: 9,
@@ -81,7 +107,13 @@ function build({ opset, op, attributes, dims = IMAGE, inputs, outputs = 1 }: Cas
   const others = Array.from({ length: outputs - 1 }, (_, i) => net.graph.newValue(`y${i + 1}`));
   // TopK has a second output that cannot be left out.
   const hidden = op === 'TopK' ? [net.graph.newValue('indices')] : [];
-  net.graph.addNode({ name: 'node', op, inputs: [x, ...(inputs?.(net) ?? [])], outputs: [first, ...others, ...hidden], attributes });
+  net.graph.addNode({
+    name: 'node',
+    op,
+    inputs: [x, ...(inputs?.(net) ?? [])],
+    outputs: [first, ...others, ...hidden],
+    attributes,
+  });
   for (const value of [first, ...others]) net.output(value);
   return net.graph;
 }
@@ -108,7 +140,9 @@ describe('upgradeOpset', () => {
       for (const [name, tensor] of Object.entries(runGraph(graph, { x }))) {
         const data = tensor.data as Float32Array;
         assert.equal(data.length, before[name].length);
-        data.forEach((v, i) => assert.ok(Math.abs(v - before[name][i]) < 1e-5, `${name}[${i}]: ${v}, ${before[name][i]}`));
+        for (const [i, v] of data.entries()) {
+          assert.ok(Math.abs(v - before[name][i]) < 1e-5, `${name}[${i}]: ${v}, ${before[name][i]}`);
+        }
       }
     });
   }
@@ -129,7 +163,10 @@ describe('upgradeOpset', () => {
     const rows = net.node('Reshape', 'rows', [x, net.constant('shape', new Tensor('int64', [8, 6]))]);
     net.output(net.node('Softmax', 'y', [rows], { axis: int(1) }));
     upgradeOpset(net.graph);
-    assert.deepEqual([...net.graph.nodes].map(({ op }) => op), ['Reshape', 'Softmax']);
+    assert.deepEqual(
+      [...net.graph.nodes].map(({ op }) => op),
+      ['Reshape', 'Softmax'],
+    );
   });
 
   it('reaches into subgraphs', () => {

@@ -1,5 +1,5 @@
 /** Small float networks for tests, with reproducible weights, and their calibration data. */
-import { type AttributeInit } from '../../lib/graph/attributes';
+import type { AttributeInit } from '../../lib/graph/attributes';
 import { type Dim, Graph, Value } from '../../lib/graph/graph';
 import { graphToProto } from '../../lib/graph/to-proto';
 import { writeModel } from '../../lib/onnx/write';
@@ -48,7 +48,13 @@ export class NetworkBuilder {
   }
 
   /** Adds a node named like its output. */
-  node(op: string, name: string, inputs: readonly (Value | null)[], attributes: AttributeInit = {}, domain = ''): Value {
+  node(
+    op: string,
+    name: string,
+    inputs: readonly (Value | null)[],
+    attributes: AttributeInit = {},
+    domain = '',
+  ): Value {
     const output = this.graph.newValue(name);
     this.graph.addNode({ name, op, domain, inputs, outputs: [output], attributes });
     return output;
@@ -129,7 +135,11 @@ function exciteNet(): TestNetwork {
   const scaled = net.node('Mul', 'scaled', [swish, gate]);
   const leaky = net.node('LeakyRelu', 'leaky', [net.conv('mix', scaled, [8, 16, 1, 1])], { alpha: float(0.1) });
   const soft = net.node('Sigmoid', 'soft', [net.conv('head', leaky, [8, 8, 3, 3], PAD_1)]);
-  const average = net.node('AveragePool', 'average', [soft], { kernel_shape: ints(3, 3), strides: ints(2, 2), ...PAD_1 });
+  const average = net.node('AveragePool', 'average', [soft], {
+    kernel_shape: ints(3, 3),
+    strides: ints(2, 2),
+    ...PAD_1,
+  });
   net.output(average);
   return { name: 'excite', model: net.bytes(), inputDims: [1, 4, 9, 9] };
 }

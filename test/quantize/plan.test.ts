@@ -104,8 +104,14 @@ describe('planQuantization', () => {
     const { result, nodes } = plan(net);
     assert.deepEqual(nodes, ['square', 'left']);
     const [square, left] = result.nodes.values();
-    assert.deepEqual([...square.inputs.values()].map(({ kind }) => kind), ['activation', 'activation']);
-    assert.deepEqual([...left.inputs.values()].map(({ kind }) => kind), ['constant', 'activation']);
+    assert.deepEqual(
+      [...square.inputs.values()].map(({ kind }) => kind),
+      ['activation', 'activation'],
+    );
+    assert.deepEqual(
+      [...left.inputs.values()].map(({ kind }) => kind),
+      ['constant', 'activation'],
+    );
   });
 
   it('asks for one scale per channel only where told', () => {
@@ -148,7 +154,15 @@ describe('insertQdq', () => {
       'y_w_DequantizeLinear',
     ]);
     const constants = net.graph.constants().map(({ name }) => name);
-    for (const name of ['x_scale', 'x_zero_point', 'y_w_quantized', 'y_w_scale', 'y_w_zero_point', 'y_b_quantized', 'y_b_quantized_scale']) {
+    for (const name of [
+      'x_scale',
+      'x_zero_point',
+      'y_w_quantized',
+      'y_w_scale',
+      'y_w_zero_point',
+      'y_b_quantized',
+      'y_b_quantized_scale',
+    ]) {
       assert.ok(constants.includes(name), name);
     }
     const [output] = net.graph.outputs;

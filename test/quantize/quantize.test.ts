@@ -5,6 +5,7 @@ import type { Graph } from '../../lib/graph/graph';
 import { fuseQdq } from '../../lib/passes/fuse-qdq';
 import { type QuantizeOptions, quantize, type StaticQuantizeOptions } from '../../lib/quantize';
 import { sqnr } from '../../lib/report/metrics';
+import { InferenceSession } from '../../lib/runtime/session';
 import type { Tensor } from '../../lib/tensor/tensor';
 import { feedsFor, NETWORKS, type TestNetwork } from './networks';
 import { readGraph, runGraph } from './run-graph';
@@ -21,6 +22,13 @@ async function runOrt(model: Uint8Array, feed: { x: Tensor<'float32'> }, options
 
 function runOwn(model: Uint8Array, feed: { x: Tensor<'float32'> }): Float32Array {
   return Object.values(runGraph(readGraph(model), feed))[0].data as Float32Array;
+}
+
+async function runSession(model: Uint8Array, feed: { x: Tensor<'float32'> }): Promise<Float32Array> {
+  const session = await InferenceSession.create(model);
+  const results = await session.run(feed);
+  await session.release();
+  return Object.values(results)[0].data as Float32Array;
 }
 
 function opCounts(graph: Graph): Record<string, number> {
@@ -123,8 +131,14 @@ describe('quantize', () => {
     for (const format of ['qoperator', 'qdq'] as const) {
       const { model } = await quantizeNet(NETWORKS[0], { format });
       const graph = readGraph(model);
-      assert.deepEqual(graph.inputs.map(({ name, type }) => [name, type]), [['x', { dtype: 'float32', shape: ['N', 3, 8, 8] }]]);
-      assert.deepEqual(graph.outputs.map(({ name, type }) => [name, type?.dtype]), [['logits', 'float32']]);
+      assert.deepEqual(
+        graph.inputs.map(({ name, type }) => [name, type]),
+        [['x', { dtype: 'float32', shape: ['N', 3, 8, 8] }]],
+      );
+      assert.deepEqual(
+        graph.outputs.map(({ name, type }) => [name, type?.dtype]),
+        [['logits', 'float32']],
+      );
     }
   });
 
@@ -144,11 +158,14 @@ describe('quantize', () => {
   it('writes a report that is plain JSON', async () => {
     const { report } = await quantizeNet(NETWORKS[2], { nodesToExclude: ['scores'] });
     assert.deepEqual(JSON.parse(JSON.stringify(report)), report);
-    assert.deepEqual(report.floatNodes.find(({ name }) => name === 'scores'), {
-      name: 'scores',
-      op: 'MatMul',
-      reason: 'listed in nodesToExclude',
-    });
+    assert.deepEqual(
+      report.floatNodes.find(({ name }) => name === 'scores'),
+      {
+        name: 'scores',
+        op: 'MatMul',
+        reason: 'listed in nodesToExclude',
+      },
+    );
     assert.equal(report.calibration.samples, 16);
     assert.ok(report.bytes.quantized > 0 && report.bytes.float > 0);
   });
@@ -209,6 +226,30 @@ describe('quantize', () => {
     assert.deepEqual(Object.values(runGraph(qdq, sample))[0].data, direct);
   });
 
+  it('runs in sessions of q8 as its operators define it, in both forms', async () => {
+    for (const net of NETWORKS) {
+      const [sample] = feedsFor(net, 1, 21);
+      const { model } = await quantizeNet(net);
+      const { model: qdq } = await quantizeNet(net, { format: 'qdq' });
+      const [direct, fused] = await Promise.all([runSession(model, sample), runSession(qdq, sample)]);
+      assert.deepEqual(direct, runOwn(model, sample), net.name);
+      assert.deepEqual(fused, direct, net.name);
+    }
+  });
+
+  it('finds the same ranges with either engine', async () => {
+    for (const net of NETWORKS) {
+      const { report: ours } = await quantizeNet(net, { engine: 'q8' });
+      const { report: theirs } = await quantizeNet(net, { engine: 'ort' });
+      assert.equal(ours.calibration.engine, 'q8');
+      assert.equal(ours.tensors.length, theirs.tensors.length);
+      ours.tensors.forEach(({ name, scale }, i) => {
+        const [a, b] = [scale[0], theirs.tensors[i].scale[0]];
+        assert.ok(Math.abs(a - b) <= 1e-5 * b, `${net.name} ${name}: ${a} and ${b}`);
+      });
+    }
+  });
+
   describe('refuses', () => {
     const net = NETWORKS[0];
     const calibration = feedsFor(net, 1);
@@ -216,9 +257,17 @@ describe('quantize', () => {
     const cases: [what: string, options: unknown, message: RegExp][] = [
       ['no options', undefined, /Expected an object for the options of quantize\(\)/],
       ['an unknown option', { ...good, perChanel: true }, /Unknown option "perChanel".*Did you mean "perChannel"\?/],
-      ['a mode that does not exist', { ...good, mode: 'dynamic' }, /Expected one of "static" for the option mode but received "dynamic"/],
+      [
+        'a mode that does not exist',
+        { ...good, mode: 'dynamic' },
+        /Expected one of "static" for the option mode but received "dynamic"/,
+      ],
       ['a missing mode', { calibration }, /for the option mode but received undefined/],
-      ['a wrong type', { ...good, activationType: 'uint9' }, /option activationType but received "uint9".*did you mean "uint8"/],
+      [
+        'a wrong type',
+        { ...good, activationType: 'uint9' },
+        /option activationType but received "uint9".*did you mean "uint8"/,
+      ],
       ['a wrong format', { ...good, format: 'qop' }, /Expected one of "qoperator", "qdq" for the option format/],
       ['int8 activations with uint8 weights', { ...good, activationType: 'int8', weightType: 'uint8' }, /weightType/],
       ['asymmetric weights per channel', { ...good, weightType: 'uint8', weightSymmetric: false }, /perChannel: false/],
@@ -227,11 +276,27 @@ describe('quantize', () => {
       ['a zero minRealRange', { ...good, minRealRange: 0 }, /option minRealRange/],
       ['no calibration', { mode: 'static' }, /option calibration but received undefined/],
       ['empty calibration', { ...good, calibration: [] }, /at least one feed/],
-      ['a feed that is no object', { ...good, calibration: [5] }, /Expected an object with one Tensor per model input for calibration feed 0/],
-      ['a feed without an input', { ...good, calibration: [{}] }, /input "x" of calibration feed 0 but received undefined/],
-      ['a feed with another input', { ...good, calibration: [{ y: calibration[0].x }] }, /name of a model input for calibration feed 0 but received "y"/],
+      [
+        'a feed that is no object',
+        { ...good, calibration: [5] },
+        /Expected an object with one Tensor per model input for calibration feed 0/,
+      ],
+      [
+        'a feed without an input',
+        { ...good, calibration: [{}] },
+        /input "x" of calibration feed 0 but received undefined/,
+      ],
+      [
+        'a feed with another input',
+        { ...good, calibration: [{ y: calibration[0].x }] },
+        /name of a model input for calibration feed 0 but received "y"/,
+      ],
       ['a bare array', { ...good, calibration: [{ x: new Float32Array(384) }] }, /Expected a Tensor for input "x"/],
-      ['a wrong shape', { ...good, calibration: [{ x: calibration[0].x.reshape([2, 3, 64]) }] }, /Expected shape \[N, 3, 8, 8\]/],
+      [
+        'a wrong shape',
+        { ...good, calibration: [{ x: calibration[0].x.reshape([2, 3, 64]) }] },
+        /Expected shape \[N, 3, 8, 8\]/,
+      ],
       [
         'a wrong element type',
         { ...good, calibration: [{ x: { type: 'int32', data: new Int32Array(384), dims: [2, 3, 8, 8] } }] },
@@ -239,11 +304,25 @@ describe('quantize', () => {
       ],
       [
         'NaN in a feed',
-        { ...good, calibration: [calibration[0], { x: { type: 'float32', data: new Float32Array(192).fill(Number.NaN), dims: [1, 3, 8, 8] } }] },
+        {
+          ...good,
+          calibration: [
+            calibration[0],
+            { x: { type: 'float32', data: new Float32Array(192).fill(Number.NaN), dims: [1, 3, 8, 8] } },
+          ],
+        },
         /finite numbers for input "x" of calibration feed 1/,
       ],
-      ['an excluded node that does not exist', { ...good, nodesToExclude: ['stemm'] }, /nodesToExclude.*did you mean "stem"/],
-      ['a selected node that does not exist', { ...good, nodesToQuantize: ['lef'] }, /nodesToQuantize.*did you mean "left"/],
+      [
+        'an excluded node that does not exist',
+        { ...good, nodesToExclude: ['stemm'] },
+        /nodesToExclude.*did you mean "stem"/,
+      ],
+      [
+        'a selected node that does not exist',
+        { ...good, nodesToQuantize: ['lef'] },
+        /nodesToQuantize.*did you mean "left"/,
+      ],
       ['an operator type that is not in the model', { ...good, opTypes: ['Gem'] }, /opTypes.*did you mean "Gemm"/],
       ['an empty selection', { ...good, opTypes: [] }, /at least one name/],
     ];

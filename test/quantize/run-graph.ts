@@ -24,7 +24,7 @@ export function runGraph(graph: Graph, feeds: Readonly<Record<string, Tensor>>):
         throw new Error('No test here has subgraphs.');
       },
     });
-    node.outputs.forEach((value, i) => value && values.set(value, outputs[i]));
+    for (const [i, value] of node.outputs.entries()) if (value) values.set(value, outputs[i]);
   }
   return Object.fromEntries(graph.outputs.map((value) => [value.name, value.constant ?? values.get(value)!]));
 }

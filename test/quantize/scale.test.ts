@@ -61,7 +61,10 @@ describe('scaleOfRange', () => {
       scale: Math.fround(2 / 128),
       zeroPoint: 0,
     });
-    assert.deepEqual(scaleOfRange({ min: 0, max: 127 }, { dtype: 'uint8', reduceRange: true }), { scale: 1, zeroPoint: 0 });
+    assert.deepEqual(scaleOfRange({ min: 0, max: 127 }, { dtype: 'uint8', reduceRange: true }), {
+      scale: 1,
+      zeroPoint: 0,
+    });
   });
 });
 

@@ -21,6 +21,8 @@ export const openOrt: OpenEngine = async (model, { threads }) => {
   }
   const session = await ort.InferenceSession.create(model, {
     executionProviders: ['cpu'],
+    // Fused and re-laid-out convolutions differ in last bits; unoptimized, ranges are those of ONNX Runtime's own tool.
+    graphOptimizationLevel: 'disabled',
     intraOpNumThreads: threads,
     logSeverityLevel: 3,
   });
