@@ -29,6 +29,9 @@ export function addCompare(program: Command, context: CommandContext): void {
       const distances = await compare(reference, other, flags, context);
       if (context.isJson) context.terminal.printJson(distances.map(withNumbersForJson));
       else context.terminal.print(formatDistances(distances, context.terminal.out.bold));
+      if (flags.random !== undefined) {
+        context.terminal.note('Random numbers are not what a model was calibrated for: judge accuracy with --data.');
+      }
       const worst = Math.min(...distances.map((distance) => distance.sqnr));
       if (flags.minSqnr !== undefined && !(worst >= flags.minSqnr)) {
         throw new GateError(`The worst SQNR is ${worst.toFixed(2)} dB; --min-sqnr asks for ${flags.minSqnr} dB.`);

@@ -70,9 +70,8 @@ function countConstants(graph: Graph): Inspection['constants'] {
   const constants: Inspection['constants'] = {};
   for (const { constant } of graph.constants()) {
     if (!constant) continue;
-    const entry = (constants[constant.type] ??= { count: 0, bytes: 0 });
-    entry.count++;
-    entry.bytes += constant.size * bytesOf(constant.type);
+    const { count, bytes } = constants[constant.type] ?? { count: 0, bytes: 0 };
+    constants[constant.type] = { count: count + 1, bytes: bytes + constant.size * bytesOf(constant.type) };
   }
   return constants;
 }
