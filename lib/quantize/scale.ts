@@ -8,6 +8,7 @@ import { codeRange, type QuantizedDType } from '../tensor/dtype';
 /** Smallest normal float32. Smaller scales would lose bits. */
 const TINY = 2 ** -126;
 const INT32_MAX = 2 ** 31 - 1;
+const INFINITY = Number.POSITIVE_INFINITY;
 
 /** A closed interval of float32 values. */
 export interface Range {
@@ -59,11 +60,13 @@ export function scaleOfRange(range: Range, options: ScaleOptions): ScaleAndZeroP
 
 /** Smallest and largest finite element; [0, 0] when there is none. */
 export function rangeOf(data: Float32Array): Range {
-  let min = Number.POSITIVE_INFINITY;
-  let max = Number.NEGATIVE_INFINITY;
-  for (const value of data) {
-    if (value < min && value !== Number.NEGATIVE_INFINITY) min = value;
-    if (value > max && value !== Number.POSITIVE_INFINITY) max = value;
+  let min = INFINITY;
+  let max = -INFINITY;
+  // An indexed loop: calibration spends its time here, and an iterator is ten times slower.
+  for (let i = 0; i < data.length; i++) {
+    const value = data[i];
+    if (value < min && value !== -INFINITY) min = value;
+    if (value > max && value !== INFINITY) max = value;
   }
   return min <= max ? { min, max } : { min: 0, max: 0 };
 }
