@@ -1,5 +1,5 @@
 /** Concat (ai.onnx 4, 11, 13): joins tensors along an axis. */
-import type { Dim, Value } from '../graph/graph';
+import type { Dim, Node, Value } from '../graph/graph';
 import { defineOp, type InferContext, type Layout, type LowerContext } from './define-op';
 import { axisOf, conflicts, modelError } from './families/inference';
 import { existingLayout, extent, isNative, physicalAxis, physicalOrder } from './families/lowering';
@@ -16,11 +16,8 @@ export function inferConcat(context: InferContext, indices: readonly number[]): 
   if (known.length === 0) return undefined;
   const rank = known[0].length;
   const axis = axisOf(node, axisAttribute, rank);
+  checkJoinable(node, axis, known);
   return Array.from({ length: rank }, (_, i) => {
-    if (known.some((shape) => shape.length !== rank || (i !== axis && conflicts(shape[i], known[0][i])))) {
-      const received = known.map((s) => `[${s.join(', ')}]`).join(' and ');
-      throw modelError(node, `shapes that agree except on axis ${axis}`, 'the inputs', received);
-    }
     const dims = known.map((shape) => shape[i]);
     if (i !== axis) return dims.find((dim) => typeof dim === 'number') ?? dims[0];
     if (known.length < shapes.length || dims.some((dim) => typeof dim === 'string')) {
@@ -28,6 +25,17 @@ export function inferConcat(context: InferContext, indices: readonly number[]): 
     }
     return (dims as number[]).reduce((sum, dim) => sum + dim, 0);
   });
+}
+
+/** Refuses shapes that certainly differ in rank or off the axis. */
+export function checkJoinable(node: Node, axis: number, shapes: readonly (readonly Dim[])[]): void {
+  const [first] = shapes;
+  const fits = shapes.every(
+    (shape) => shape.length === first.length && !shape.some((dim, i) => i !== axis && conflicts(dim, first[i])),
+  );
+  if (fits) return;
+  const received = shapes.map((shape) => `[${shape.join(', ')}]`).join(' and ');
+  throw modelError(node, `shapes that agree except on axis ${axis}`, 'the inputs', received);
 }
 
 /** Emits the concatenation of values, each through its table if it has one, into output 0. */
@@ -63,6 +71,11 @@ export const Concat = defineOp({
   },
   run(inputs, { node }) {
     const axis = axisOf(node, node.attributes.int('axis', 0), inputs[0]!.dims.length);
+    checkJoinable(
+      node,
+      axis,
+      inputs.map((t) => t!.dims),
+    );
     return [
       concat(
         inputs[0]!.type,

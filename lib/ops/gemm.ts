@@ -37,7 +37,7 @@ export function inferGemm(context: InferContext, aIndex: number, bIndex: number)
 /** C as a vector of N elements, scaled by beta, when it is constant and does not vary by row. */
 function biasVector(context: LowerContext, n: number, beta: number): Float32Array | undefined {
   const c = context.constant(context.node.input(2));
-  if (!c || c.type !== 'float32') return undefined;
+  if (c?.type !== 'float32') return undefined;
   if (c.size !== 1 && (c.size !== n || c.dims[c.dims.length - 1] !== n)) return undefined;
   const data = c.data as Float32Array;
   return Float32Array.from({ length: n }, (_, i) => data[c.size === 1 ? 0 : i] * beta);
@@ -56,6 +56,9 @@ export const Gemm = defineOp({
   inferShape: (context) => [{ dtype: context.input(0).dtype, shape: inferGemm(context, 0, 1) }],
   run([a, b, c], { node }) {
     const { transA, transB, alpha, beta } = options(node);
+    for (const [i, { dims }] of [a!, b!].entries()) {
+      if (dims.length !== 2) throw modelError(node, 'rank 2', `input ${i}`, `shape [${dims.join(', ')}]`);
+    }
     const left = transA ? transpose(a!, [1, 0]) : a!;
     const right = transB ? transpose(b!, [1, 0]) : b!;
     const plan = planMatMul(node, left.dims, right.dims);

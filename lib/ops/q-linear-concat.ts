@@ -1,8 +1,7 @@
 /** QLinearConcat (com.microsoft 1): joins codes, rescaled to the output. Inputs: Y_scale, Y_zp, then (X, scale, zp) each. */
 import type { Node } from '../graph/graph';
-import type { QuantizedDType } from '../tensor/dtype';
 import { concat as join } from './families/strided';
-import { inferConcat, lowerConcat } from './concat';
+import { checkJoinable, inferConcat, lowerConcat } from './concat';
 import { defineOp } from './define-op';
 import { axisOf, checkType, modelError } from './families/inference';
 import {
@@ -42,9 +41,13 @@ export const QLinearConcat = defineOp({
       const table = tableTo(quantizationOf(node, `input ${i}`, inputs[i + 1], inputs[i + 2], x.type), to);
       return table ? applyTable(x, table, to.dtype) : x;
     });
-    return [
-      join(to.dtype as QuantizedDType, parts, axisOf(node, node.attributes.int('axis', 0), parts[0].dims.length)),
-    ];
+    const axis = axisOf(node, node.attributes.int('axis', 0), parts[0].dims.length);
+    checkJoinable(
+      node,
+      axis,
+      parts.map((part) => part.dims),
+    );
+    return [join(to.dtype, parts, axis)];
   },
   lower(context) {
     const { node } = context;

@@ -32,7 +32,7 @@ function check(graph: Graph, feeds: readonly Tensor[]): InferenceSession {
     assert.equal(a.type, b.type);
     assert.deepEqual([...a.dims], [...b.dims]);
     for (let k = 0; k < b.size; k++) {
-      const [got, want] = [Number(a.data[k as never]), Number(b.data[k as never])];
+      const [got, want] = [Number((a.data as ArrayLike<number>)[k]), Number((b.data as ArrayLike<number>)[k])];
       if (Object.is(got, want) || got === want) continue;
       const bound = b.type === 'float32' ? 2e-6 + 1e-5 * Math.abs(want) : 0;
       assert.ok(Math.abs(got - want) <= bound, `${value.name}[${k}] is ${got}, expected ${want}`);
