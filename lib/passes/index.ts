@@ -13,6 +13,7 @@ import { fuseActivation } from './fuse-activation';
 import { fuseHardSwish } from './fuse-hard-swish';
 import { fuseMatmulBias } from './fuse-matmul-bias';
 import { fuseQdq } from './fuse-qdq';
+import { fuseTables } from './fuse-tables';
 import { liftConstants } from './lift-constants';
 import { nameNodes } from './name-nodes';
 import { removeDeadNodes } from './remove-dead-nodes';
@@ -42,6 +43,7 @@ export function lowerForRuntime(graph: Graph): void {
   // What Q/DQ is left runs in float; its weights are needed as such, whatever they take.
   inferShapes(graph, lookupOp);
   foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
+  fuseTables(graph);
   cancelTransposes(graph);
   foldBatchNorm(graph);
   fuseMatmulBias(graph);

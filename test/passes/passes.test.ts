@@ -14,6 +14,7 @@ import { foldConstants } from '../../lib/passes/fold-constants';
 import { fuseActivation } from '../../lib/passes/fuse-activation';
 import { fuseHardSwish } from '../../lib/passes/fuse-hard-swish';
 import { fuseMatmulBias } from '../../lib/passes/fuse-matmul-bias';
+import { fuseTables } from '../../lib/passes/fuse-tables';
 import { liftConstants } from '../../lib/passes/lift-constants';
 import { nameNodes } from '../../lib/passes/name-nodes';
 import { removeDeadNodes } from '../../lib/passes/remove-dead-nodes';
@@ -180,6 +181,22 @@ describe('passes', () => {
       const factor = b.constant('float32', [scale === 'Div' ? 6 : 1 / 6], []);
       const graph = b.outputs([b.node(scale, [b.node('Mul', [r, clip]), factor])], FLOAT);
       assert.deepEqual(opsOf(check(graph, { x: noise([64], 5) }, fuseHardSwish)), ['Neg', 'HardSwish']);
+    });
+  }
+
+  for (const type of ['uint8', 'int8'] as const) {
+    it(`turns chains of elementwise operators on ${type} codes into one table`, () => {
+      const b = new GraphBuilder();
+      const all = new Tensor(type, type === 'uint8' ? Uint8Array.from({ length: 256 }, (_, i) => i) : Int8Array.from({ length: 256 }, (_, i) => i - 128));
+      const x = b.input('x', type, [256]);
+      const pair = (scale: number, zero: number): Value[] => [b.constant('float32', [scale], []), b.constant(type, [zero], [])];
+      const five = b.constant(type, [5], []);
+      const sum = b.node('QLinearAdd', [x, ...pair(0.02, 3), five, ...pair(0.3, -1 & 0x7f), ...pair(0.05, 7)], {}, 'com.microsoft');
+      const product = b.node('QLinearMul', [five, ...pair(0.5, 0), sum, ...pair(0.05, 7), ...pair(0.2, 9)], {}, 'com.microsoft');
+      const gate = b.node('QLinearSigmoid', [product, ...pair(0.2, 9), ...pair(1 / 256, 0)], {}, 'com.microsoft');
+      const both = b.node('QLinearMul', [product, ...pair(0.2, 9), gate, ...pair(1 / 256, 0), ...pair(0.2, 1)], {}, 'com.microsoft');
+      const graph = b.outputs([both], [{ dtype: type, shape: [256] } as never]);
+      assert.deepEqual(opsOf(check(graph, { x: all }, fuseTables, 0)), ['TableLookup', 'TableLookup', 'QLinearMul']);
     });
   }
 
