@@ -83,7 +83,10 @@ export interface LowerContext {
   constant(value: Value | null): Tensor | undefined;
   /** Layouts in which the value exists already; prefer one of them. */
   layouts(value: Value): readonly Layout[];
-  /** The value in the wanted layout, converted (once) when it does not exist in it. Constants become constant slots. */
+  /**
+   * The value in the wanted layout, converted (once) when it does not exist in it; no copy when both orders are the same (one
+   * channel, or one pixel). Constants become constant slots.
+   */
   slot(value: Value, layout: Layout): Slot;
   /** Allocates the slot of an output of this node in a layout. */
   output(value: Value, layout: Layout): Slot;

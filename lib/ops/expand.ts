@@ -2,7 +2,7 @@
 import { broadcastShapes, broadcastStrides } from '../tensor/shape';
 import { defineOp } from './define-op';
 import { broadcastDims } from './families/inference';
-import { isNative, rowOrderSlot } from './families/lowering';
+import { isNative } from './families/lowering';
 import { stridedCopy } from './families/strided';
 import { integersOf } from './families/values';
 
@@ -26,7 +26,7 @@ export const Expand = defineOp({
     const shape = [...context.shape(node.output)];
     context.emit({
       op: 'strided_copy',
-      x: rowOrderSlot(context, value).id,
+      x: context.slot(value, 'row').id,
       y: context.output(node.output, 'row').id,
       shape,
       strides: broadcastStrides(context.shape(value), shape),

@@ -3,7 +3,7 @@ import { sizeOf } from '../tensor/shape';
 import { defineOp } from './define-op';
 import { axisOf } from './families/inference';
 import { indicesInto } from './families/indices';
-import { isNative, rowOrderSlot } from './families/lowering';
+import { isNative } from './families/lowering';
 import { pickAlong, split3 } from './families/strided';
 
 export const Gather = defineOp({
@@ -32,13 +32,13 @@ export const Gather = defineOp({
     const [outer, axisSize, inner] = split3(shape, axis);
     const constant = context.constant(indicesValue);
     const indices = constant && indicesInto(node, constant, axisSize);
-    const view = { x: rowOrderSlot(context, value).id, outer, axisSize, inner };
+    const view = { x: context.slot(value, 'row').id, outer, axisSize, inner };
     if (indices) {
       context.emit({ op: 'gather', ...view, y: context.output(node.output, 'row').id, indices });
       return true;
     }
     const count = sizeOf(context.shape(indicesValue));
-    const indicesSlot = rowOrderSlot(context, indicesValue);
+    const indicesSlot = context.slot(indicesValue, 'row');
     const y = context.output(node.output, 'row');
     context.emit({ op: 'gather_dynamic', ...view, indices: indicesSlot.id, y: y.id, count });
     return true;

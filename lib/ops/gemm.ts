@@ -6,7 +6,7 @@ import { defineOp, type InferContext, type LowerContext, type Slot } from './def
 import { clampRange, clampValues } from './families/clamp';
 import { combine } from './families/elementwise';
 import { conflicts, modelError, shapeOfRank } from './families/inference';
-import { broadcastOperand, rowOrderSlot } from './families/lowering';
+import { broadcastOperand } from './families/lowering';
 import { multiply, planMatMul } from './families/matmul';
 import { transpose } from './families/strided';
 import { fromDoubles, toDoubles } from './families/values';
@@ -90,7 +90,7 @@ export const Gemm = defineOp({
     const bias = c ? biasVector(context, n, beta) : undefined;
     const addsMatrix = c !== null && bias === undefined;
     if (addsMatrix && beta !== 1) return false;
-    const a = transA ? transposed(context, context.slot(aValue, 'row')) : rowOrderSlot(context, aValue);
+    const a = transA ? transposed(context, context.slot(aValue, 'row')) : context.slot(aValue, 'row');
     const y = context.output(node.output, 'row');
     const clamp = clampRange(node);
     const product = addsMatrix ? context.temporary('float32', [m, n]) : y;

@@ -4,7 +4,6 @@ import { sizeOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { axisOf, typeOf } from './families/inference';
-import { rowOrderSlot } from './families/lowering';
 import { normalizeRows } from './families/normalization';
 import { fromDoubles, toDoubles } from './families/values';
 import { combine } from './families/elementwise';
@@ -49,7 +48,7 @@ export const LayerNormalization = defineOp({
     const size = sizeOf(shape.slice(axis));
     const fits = [scaleValue, biasValue].every((v) => !v || sizeOf(context.shape(v)) === size);
     if (!fits) return false;
-    const x = rowOrderSlot(context, value);
+    const x = context.slot(value, 'row');
     const scale = context.slot(scaleValue, 'row');
     const bias = biasValue && context.slot(biasValue, 'row');
     const y = context.output(node.output, 'row');

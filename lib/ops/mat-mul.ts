@@ -1,7 +1,6 @@
 /** MatMul (ai.onnx 1, 9, 13): numpy.matmul. */
 import { sizeOf } from '../tensor/shape';
 import { defineOp } from './define-op';
-import { rowOrderSlot } from './families/lowering';
 import { inferMatMul, multiply, planMatMul } from './families/matmul';
 import { fromDoubles, toDoubles } from './families/values';
 
@@ -21,7 +20,7 @@ export const MatMul = defineOp({
     if (context.dtype(aValue) !== 'float32' || context.dtype(bValue) !== 'float32') return false;
     const plan = planMatMul(node, context.shape(aValue), context.shape(bValue));
     const { m, n, k, batchOffsets } = plan;
-    const a = rowOrderSlot(context, aValue);
+    const a = context.slot(aValue, 'row');
     const constant = context.constant(bValue);
     if (constant?.dims.length === 2) {
       const weights = context.shared(constant, 'gemm_f32/kn/1', () =>
@@ -33,7 +32,7 @@ export const MatMul = defineOp({
       context.emit({ op: 'gemm', x: a.id, y: y.id, m: rows, weights, bias: null, min, max });
       return true;
     }
-    const b = rowOrderSlot(context, bValue);
+    const b = context.slot(bValue, 'row');
     const y = context.output(node.output, 'row');
     context.emit({ op: 'matmul', a: a.id, b: b.id, y: y.id, m, n, k, batchOffsets });
     return true;

@@ -9,7 +9,6 @@ import { broadcastStrides } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
 import { defineOp, type LowerContext } from './define-op';
 import { checkType, modelError } from './families/inference';
-import { rowOrderSlot } from './families/lowering';
 import { multiplyCodes, packedGemm } from './families/qmatmul';
 import { constantQuantization, quantizationOf, requantizeCode, spread } from './families/quantization';
 import { transpose } from './families/strided';
@@ -91,7 +90,7 @@ export const QGemm = defineOp({
     if (bScale.size !== 1 && bScale.size !== n)
       throw modelError(node, `1 or ${n} elements`, 'the scale of B', bScale.size);
     const weights = packedGemm(context, b, k, n, transB, bZero);
-    const x = rowOrderSlot(context, aValue);
+    const x = context.slot(aValue, 'row');
     const output = context.output(node.output, 'row');
     const step = { op: 'qgemm', x: x.id, m, weights, xZeroPoint: a.zeroPoint } as const;
     const multiplier = multipliers(node, a.scale, bScale, y?.scale);

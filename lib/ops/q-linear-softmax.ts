@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph';
 import { sizeOf } from '../tensor/shape';
 import { defineOp } from './define-op';
 import { axisOf, checkType, modelError, shapeAs } from './families/inference';
-import { existingLayout, physicalAxis, physicalOrder, rowOrderSlot } from './families/lowering';
+import { existingLayout, physicalAxis, physicalOrder } from './families/lowering';
 import { constantQuantization, dequantizeTensor, quantizationOf, quantizeTensor } from './families/quantization';
 import { softmax, softmaxView } from './families/softmax';
 import { split3 } from './families/strided';
@@ -46,7 +46,7 @@ export const QLinearSoftmax = defineOp({
       opset < 13
         ? softmaxView(node, shape, axis, opset)
         : split3(physical, physicalAxis(axisOf(node, axis, shape.length), shape.length, layout));
-    const x = opset < 13 ? rowOrderSlot(context, value) : context.slot(value, layout);
+    const x = opset < 13 ? context.slot(value, 'row') : context.slot(value, layout);
     const real = context.temporary('float32', physical);
     const normalized = context.temporary('float32', physical);
     const y = context.output(node.output, layout);

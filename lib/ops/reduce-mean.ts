@@ -4,7 +4,7 @@ import { defineReduction } from './families/reduction';
 import { integersOf } from './families/values';
 
 /** Over all spatial axes, kept, it is global average pooling, which has an integer form. */
-function isGlobalPooling(node: Node): true | string {
+export function isGlobalPooling(node: Node): true | string {
   const rank = node.requiredInput(0).type?.shape?.length ?? 0;
   const input = node.input(1);
   const given = input ? input.constant && integersOf(input.constant) : node.attributes.ints('axes');

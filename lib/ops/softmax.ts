@@ -2,7 +2,7 @@
 import type { Node } from '../graph/graph';
 import { defineOp } from './define-op';
 import { axisOf, typeOf } from './families/inference';
-import { existingLayout, physicalAxis, physicalOrder, rowOrderSlot } from './families/lowering';
+import { existingLayout, physicalAxis, physicalOrder } from './families/lowering';
 import { softmaxView, softmax } from './families/softmax';
 import { split3 } from './families/strided';
 import { fromDoubles, toDoubles } from './families/values';
@@ -31,7 +31,7 @@ export const Softmax = defineOp({
     if (context.dtype(value) !== 'float32' || shape.length === 0) return false;
     if (opset < 13) {
       const [outer, axisSize, inner] = softmaxView(node, shape, axisAttribute(node, opset), opset);
-      const x = rowOrderSlot(context, value);
+      const x = context.slot(value, 'row');
       context.emit({ op: 'softmax', x: x.id, y: context.output(node.output, 'row').id, outer, axisSize, inner });
       return true;
     }

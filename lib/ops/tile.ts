@@ -3,7 +3,7 @@ import type { Node } from '../graph/graph';
 import { stridesOf } from '../tensor/shape';
 import { defineOp } from './define-op';
 import { modelError, unknownShape } from './families/inference';
-import { isNative, rowOrderSlot } from './families/lowering';
+import { isNative } from './families/lowering';
 import { stridedCopy } from './families/strided';
 import { integersOf } from './families/values';
 
@@ -55,7 +55,7 @@ export const Tile = defineOp({
       shape,
       output.map((dim, i) => dim / shape[i]),
     );
-    const x = rowOrderSlot(context, value);
+    const x = context.slot(value, 'row');
     context.emit({ op: 'strided_copy', x: x.id, y: context.output(node.output, 'row').id, ...tiled, offset: 0 });
     return true;
   },

@@ -32,22 +32,9 @@ export function existingLayout(context: LowerContext, value: Value): Layout {
   return layouts.includes('nhwc') && !context.constant(value) ? 'nhwc' : 'row';
 }
 
-/** A slot whose memory is in row order. NHWC serves when there is one channel or one pixel: the orders coincide. */
-export function rowOrderSlot(context: LowerContext, value: Value): Slot {
-  if (existingLayout(context, value) === 'nhwc' && ordersCoincide(context.shape(value)))
-    return context.slot(value, 'nhwc');
-  return context.slot(value, 'row');
-}
-
 /** Whether NCHW and NHWC order the elements of a rank 3 or 4 shape in the same way. */
 export function ordersCoincide(shape: readonly number[]): boolean {
   return (shape.length === 3 || shape.length === 4) && (shape[1] === 1 || sizeOf(shape.slice(2)) === 1);
-}
-
-/** Gives `value` the memory of `slot`, which is in row order; also as NHWC where that is the same. */
-export function aliasRowOrder(context: LowerContext, value: Value, slot: Slot): void {
-  context.alias(value, slot, 'row');
-  if (ordersCoincide(context.shape(value))) context.alias(value, slot, 'nhwc');
 }
 
 /** The layout for an elementwise operator with broadcasting over `inputs`. */

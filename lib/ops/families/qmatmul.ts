@@ -5,7 +5,6 @@ import { sizeOf } from '../../tensor/shape';
 import type { Tensor } from '../../tensor/tensor';
 import type { LowerContext } from '../define-op';
 import { modelError } from './inference';
-import { rowOrderSlot } from './lowering';
 import { type MatMulPlan, multiply, planMatMul } from './matmul';
 import { spread } from './quantization';
 import { scalarOf, toDoubles } from './values';
@@ -99,15 +98,15 @@ export function lowerQMatMul(
   if (b && bShape.length === 2) {
     const weights = packedGemm(context, b, plan.k, plan.n, false, zero);
     const m = sizeOf(context.shape(aValue)) / Math.max(1, plan.k);
-    const x = rowOrderSlot(context, aValue).id;
+    const x = context.slot(aValue, 'row').id;
     context.emit({ op: 'qgemm', x, y: allocateOutput(), m, weights, xZeroPoint: aZeroPoint, output });
     return true;
   }
   if (zero && toDoubles(zero).some((z, _, all) => z !== all[0])) return false;
   context.emit({
     op: 'qmatmul',
-    a: rowOrderSlot(context, aValue).id,
-    b: rowOrderSlot(context, bValue).id,
+    a: context.slot(aValue, 'row').id,
+    b: context.slot(bValue, 'row').id,
     y: allocateOutput(),
     m: plan.m,
     n: plan.n,

@@ -3,7 +3,7 @@ import type { Dim } from '../../graph/graph';
 import type { Tensor } from '../../tensor/tensor';
 import { defineOp, type InferContext, type LowerContext, type OpDefinition } from '../define-op';
 import type { Shape } from './inference';
-import { aliasRowOrder, existingLayout, isNative, rowOrderSlot } from './lowering';
+import { existingLayout, isNative } from './lowering';
 import type { Node } from '../../graph/graph';
 
 /** Gives output 0 the memory of input 0, in row order. */
@@ -11,7 +11,7 @@ export function lowerView(context: LowerContext): boolean {
   const { node } = context;
   const value = node.requiredInput(0);
   if (!isNative(context.dtype(value))) return false;
-  aliasRowOrder(context, node.output, rowOrderSlot(context, value));
+  context.alias(node.output, context.slot(value, 'row'), 'row');
   return true;
 }
 
