@@ -1,8 +1,9 @@
 // Builds build/Release/q8.node from native/ with cmake-js, offline. An up-to-date build takes about a second.
-//   node scripts/build-native.mjs [--debug] [--asan] [--rebuild]
+//   node scripts/build-native.mjs [--debug] [--asan] [--rebuild] [--target linux-arm64]
 // --debug   without optimisation, into build-debug/
 // --asan    with AddressSanitizer and UBSan, into build-asan/; run with LD_PRELOAD=$(g++ -print-file-name=libasan.so)
 // --rebuild from scratch
+// --target  for another platform, with the toolchain file cmake/<target>.cmake, into build-<target>/
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,20 +11,37 @@ import { parseArgs } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values: flags } = parseArgs({
-  options: { debug: { type: 'boolean' }, asan: { type: 'boolean' }, rebuild: { type: 'boolean' } },
+  options: {
+    debug: { type: 'boolean' },
+    asan: { type: 'boolean' },
+    rebuild: { type: 'boolean' },
+    target: { type: 'string' },
+  },
 });
+/** Toolchains of cmake/, with the processor's name in Node and the compiler to look for. */
+const targets = { 'linux-arm64': { arch: 'arm64', compiler: 'aarch64-linux-gnu-g++' } };
+const isNative = !flags.target || flags.target === `${process.platform}-${process.arch}`;
+const target = isNative ? undefined : targets[flags.target];
+if (!isNative && !target) fail(`Expected one of ${Object.keys(targets)} for --target but received ${flags.target}.`);
 
 requireTool(['cmake'], 'CMake 3.18 or newer', { linux: 'apt-get install cmake', darwin: 'brew install cmake' });
-if (process.platform !== 'win32') {
+if (target) {
+  requireTool([target.compiler], `the cross compiler ${target.compiler}`, {
+    linux: `apt-get install g++-aarch64-linux-gnu`,
+  });
+} else if (process.platform !== 'win32') {
   const compilers = [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean);
   requireTool(compilers, 'a C++17 compiler', { linux: 'apt-get install g++', darwin: 'xcode-select --install' });
 }
 
-const folder = flags.asan ? 'build-asan' : flags.debug ? 'build-debug' : 'build';
+const folder = target ? `build-${flags.target}` : flags.asan ? 'build-asan' : flags.debug ? 'build-debug' : 'build';
 const args = [
   join(root, 'node_modules', 'cmake-js', 'bin', 'cmake-js'),
   flags.rebuild ? 'rebuild' : 'build',
   ...['--directory', root, '--out', join(root, folder)],
+  ...(target
+    ? ['--arch', target.arch, `--CDCMAKE_TOOLCHAIN_FILE=${join(root, 'cmake', `${flags.target}.cmake`)}`]
+    : []),
   ...(flags.debug ? ['--debug'] : []),
   ...(flags.asan ? ['--CDQ8_SANITIZE=address,undefined'] : []),
 ];

@@ -17,6 +17,7 @@ namespace {
 
 template <size_t kValue>
 struct Index {
+  static constexpr size_t kIndex = kValue;
   constexpr operator size_t() const { return kValue; }
 };
 
