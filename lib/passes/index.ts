@@ -11,6 +11,7 @@ import { foldBatchNorm } from './fold-batch-norm';
 import { foldConstants } from './fold-constants';
 import { fuseActivation } from './fuse-activation';
 import { fuseHardSwish } from './fuse-hard-swish';
+import { fuseLayerNorm } from './fuse-layer-norm';
 import { fuseMatmulBias } from './fuse-matmul-bias';
 import { fuseQdq } from './fuse-qdq';
 import { fuseTables } from './fuse-tables';
@@ -33,6 +34,7 @@ export function prepare(graph: Graph): void {
   eliminateNoops(graph);
   foldBatchNorm(graph);
   fuseHardSwish(graph);
+  fuseLayerNorm(graph);
   removeDeadNodes(graph);
 }
 

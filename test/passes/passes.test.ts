@@ -13,6 +13,7 @@ import { foldBatchNorm } from '../../lib/passes/fold-batch-norm';
 import { foldConstants } from '../../lib/passes/fold-constants';
 import { fuseActivation } from '../../lib/passes/fuse-activation';
 import { fuseHardSwish } from '../../lib/passes/fuse-hard-swish';
+import { fuseLayerNorm } from '../../lib/passes/fuse-layer-norm';
 import { fuseMatmulBias } from '../../lib/passes/fuse-matmul-bias';
 import { fuseTables } from '../../lib/passes/fuse-tables';
 import { liftConstants } from '../../lib/passes/lift-constants';
@@ -181,6 +182,21 @@ describe('passes', () => {
       const factor = b.constant('float32', [scale === 'Div' ? 6 : 1 / 6], []);
       const graph = b.outputs([b.node(scale, [b.node('Mul', [r, clip]), factor])], FLOAT);
       assert.deepEqual(opsOf(check(graph, { x: noise([64], 5) }, fuseHardSwish)), ['Neg', 'HardSwish']);
+    });
+  }
+
+  for (const square of ['Pow', 'Mul']) {
+    it(`recognizes layer normalization that squares by ${square}`, () => {
+      const b = new GraphBuilder();
+      const x = b.input('x', 'float32', [2, 3, 8]);
+      const last = { axes: ints(2), keepdims: int(1) };
+      const centered = b.node('Sub', [x, b.node('ReduceMean', [x], last)]);
+      const squared = b.node(square, [centered, square === 'Pow' ? b.constant('float32', [2], []) : centered]);
+      const variance = b.node('ReduceMean', [squared], last);
+      const deviation = b.node('Sqrt', [b.node('Add', [variance, b.constant('float32', [1e-3], [])])]);
+      const scaled = b.node('Mul', [b.node('Div', [centered, deviation]), b.weights([8])]);
+      const graph = b.outputs([b.node('Add', [b.weights([8], 1, 3), scaled])], FLOAT);
+      assert.deepEqual(opsOf(check(graph, { x: noise([2, 3, 8]) }, fuseLayerNorm, 1e-5)), ['LayerNormalization']);
     });
   }
 
