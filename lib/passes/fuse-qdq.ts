@@ -14,7 +14,7 @@ import {
   quantizeCode,
   quantizeTensor,
 } from '../ops/families/quantization';
-import { integersOf } from '../ops/families/values';
+import { isGlobalPooling } from '../ops/reduce-mean';
 import { lookupOp } from '../ops/registry';
 import { codeRange } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
@@ -396,12 +396,7 @@ function fuseAveragePool(fuser: Fuser, node: Node): void {
 
 /** A mean over all spatial axes that keeps them is global average pooling. */
 function fuseReduceMean(fuser: Fuser, node: Node): void {
-  const axesInput = node.input(1);
-  const given = axesInput ? axesInput.constant && integersOf(axesInput.constant) : node.attributes.ints('axes');
-  const rank = node.input(0)?.type?.shape?.length;
-  if (!given || rank === undefined || rank < 3 || node.attributes.int('keepdims', 1) !== 1) return;
-  const axes = new Set(given.map((axis) => (axis < 0 ? axis + rank : axis)));
-  if (axes.size !== rank - 2 || axes.has(0) || axes.has(1)) return;
+  if (isGlobalPooling(node) !== true) return;
   fuseUnary(fuser, node, 'QLinearGlobalAveragePool', Attributes.of(node.name));
 }
 

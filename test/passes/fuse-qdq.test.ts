@@ -215,6 +215,45 @@ describe('fuseQdq', () => {
     });
   }
 
+  it('splits codes, exactly, and concatenates those of equal scale', () => {
+    const net = new QdqBuilder();
+    const x = net.pair(net.input('x', IMAGE));
+    const parts = [net.graph.newValue('first'), net.graph.newValue('second')];
+    const sizes = net.constant('sizes', new Tensor('int64', [1, 3]));
+    net.graph.addNode({ name: 'split', op: 'Split', inputs: [x, sizes], outputs: parts, attributes: { axis: int(1) } });
+    const [first, second] = parts.map((part) => net.pair(part));
+    net.output(net.pair(net.node('Concat', 'swapped', [second, first], { axis: int(1) })));
+    assert.deepEqual(fuse(net, image, { steps: 0 }), ['QuantizeLinear', 'Split', 'Concat', 'DequantizeLinear']);
+  });
+
+  it('fuses Concat, Mul, AveragePool and Where with scales of their own', () => {
+    const build = (make: (net: QdqBuilder, a: Value, b: Value) => Value) => {
+      const net = new QdqBuilder();
+      const x = net.input('x', IMAGE);
+      const a = net.pair(x, 0.02, 120);
+      const b = net.pair(net.node('LeakyRelu', 'leaky', [a], { alpha: float(0.2) }), 0.015, 30);
+      net.output(net.pair(make(net, a, b), 0.05, 90));
+      return fuse(net, image, { scale: 0.05 }).find((op) => op.startsWith('QLinear') && op !== 'QLinearLeakyRelu');
+    };
+    assert.equal(
+      build((net, a, b) => net.node('Concat', 'y', [a, b], { axis: int(2) })),
+      'QLinearConcat',
+    );
+    assert.equal(
+      build((net, a, b) => net.node('Mul', 'y', [a, b])),
+      'QLinearMul',
+    );
+    assert.equal(
+      build((net, a) => net.node('AveragePool', 'y', [a], { kernel_shape: ints(3, 3), ...PAD_1 })),
+      'QLinearAveragePool',
+    );
+    const mask = new Tensor('bool', [true, false, true, true, false, false], [6]);
+    assert.equal(
+      build((net, a, b) => net.node('Where', 'y', [net.constant('mask', mask), a, b])),
+      'QLinearWhere',
+    );
+  });
+
   it('asks codes for the shape of what they stand for', () => {
     const net = new QdqBuilder();
     const x = net.pair(net.input('x', ['N', 4, 6, 6]));

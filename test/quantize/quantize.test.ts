@@ -149,6 +149,17 @@ describe('quantize', () => {
     assert.equal(gemm.attributes.has('beta'), false);
   });
 
+  it('keeps weights within 7 bits with reduceRange', async () => {
+    const { model } = await quantizeNet(NETWORKS[0], { reduceRange: true });
+    const weights = readGraph(model)
+      .constants()
+      .flatMap(({ constant }) =>
+        constant?.type === 'int8' && constant.dims.length > 1 ? [constant.data as Int8Array] : [],
+      );
+    assert.equal(weights.length, 4);
+    for (const codes of weights) assert.equal(Math.max(...codes.map(Math.abs)), 64);
+  });
+
   it('gives the same bytes for the same input', async () => {
     const [a, b] = await Promise.all([quantizeNet(NETWORKS[1]), quantizeNet(NETWORKS[1])]);
     assert.deepEqual(a.model, b.model);
