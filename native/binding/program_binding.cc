@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Programs and packed weights for JavaScript: descriptions are read property by property and copied, run-time arrays are
-/// checked against the buffers they stand for.
+/// Programs and packed weights for JavaScript: descriptions are read property by property and
+/// copied, run-time arrays are checked against the buffers they stand for.
 #include "binding/program_binding.h"
 
 #include <memory>
@@ -34,20 +34,25 @@ struct ElementType {
   DType dtype;
 };
 
-/// How each typed array is stored. Bool, float16 and bfloat16 tensors are Uint8Array and Uint16Array.
+/// How each typed array is stored. Bool, float16 and bfloat16 tensors are Uint8Array and
+/// Uint16Array.
 constexpr ElementType kElementTypes[] = {
-    {napi_float32_array, DType::kFloat32}, {napi_uint8_array, DType::kUint8},     {napi_int8_array, DType::kInt8},
-    {napi_int32_array, DType::kInt32},     {napi_bigint64_array, DType::kInt64},  {napi_float64_array, DType::kFloat64},
-    {napi_uint16_array, DType::kUint16},   {napi_int16_array, DType::kInt16},     {napi_uint32_array, DType::kUint32},
-    {napi_biguint64_array, DType::kUint64},
+    {napi_float32_array, DType::kFloat32}, {napi_uint8_array, DType::kUint8},
+    {napi_int8_array, DType::kInt8},       {napi_int32_array, DType::kInt32},
+    {napi_bigint64_array, DType::kInt64},  {napi_float64_array, DType::kFloat64},
+    {napi_uint16_array, DType::kUint16},   {napi_int16_array, DType::kInt16},
+    {napi_uint32_array, DType::kUint32},   {napi_biguint64_array, DType::kUint64},
 };
 
 DType storage_dtype(DType dtype) {
   switch (dtype) {
-    case DType::kBool: return DType::kUint8;
+    case DType::kBool:
+      return DType::kUint8;
     case DType::kFloat16:
-    case DType::kBfloat16: return DType::kUint16;
-    default: return dtype;
+    case DType::kBfloat16:
+      return DType::kUint16;
+    default:
+      return dtype;
   }
 }
 
@@ -156,12 +161,14 @@ const KernelTable& table_argument(Napi::Env env, const Napi::Value& isa) {
   if (!isa.IsString()) return selected_table();
   const std::string name = isa.As<Napi::String>();
   const KernelTable* table = find_supported_table(name);
-  if (table == nullptr) throw_error(env, Code::kUnsupportedCpu, "\"" + name + "\" cannot run here.");
+  if (table == nullptr)
+    throw_error(env, Code::kUnsupportedCpu, "\"" + name + "\" cannot run here.");
   return *table;
 }
 
 /// dims [M, C/group, KH, KW] of weights that have `length` elements.
-ConvDims conv_dims(Napi::Env env, const Napi::Value& dims_value, const Napi::Value& group, size_t length) {
+ConvDims conv_dims(Napi::Env env, const Napi::Value& dims_value, const Napi::Value& group,
+                   size_t length) {
   if (!dims_value.IsArray() || dims_value.As<Napi::Array>().Length() != 4) {
     throw_error(env, Code::kInvalidArgument, "Expected four numbers for dims.");
   }
@@ -195,7 +202,8 @@ Napi::Value pack_conv(const Napi::CallbackInfo& info) {
   // Array elements are read before the views are taken: a getter may detach a buffer.
   const ConvDims dims = conv_dims(env, info[1], info[2], codes_view(env, info[0], "w").length);
   const ArrayView w = codes_view(env, info[0], "w");
-  if (w.length != dims.out_channels * dims.depth()) throw_error(env, Code::kDetachedBuffer, "w was detached.");
+  if (w.length != dims.out_channels * dims.depth())
+    throw_error(env, Code::kDetachedBuffer, "w was detached.");
   std::vector<int32_t> zero_point;
   if (!is_absent(info[3])) {
     const ArrayView codes = array_view(env, info[3], w.type, "zeroPoint");
@@ -207,8 +215,8 @@ Napi::Value pack_conv(const Napi::CallbackInfo& info) {
     }
   }
   auto packed = std::make_shared<PackedConv>();
-  check(env, PackedConv::pack(table, w.data, w.type == napi_int8_array, dims, zero_point.data(), zero_point.size(),
-                              packed.get()));
+  check(env, PackedConv::pack(table, w.data, w.type == napi_int8_array, dims, zero_point.data(),
+                              zero_point.size(), packed.get()));
   const size_t bytes = packed->bytes();
   return make_handle<PackedConv>(env, std::move(packed), kPackedConvTag, bytes);
 }
@@ -219,7 +227,8 @@ Napi::Value pack_conv_f32(const Napi::CallbackInfo& info) {
   const ConvDims dims =
       conv_dims(env, info[1], info[2], array_view(env, info[0], napi_float32_array, "w").length);
   const ArrayView w = array_view(env, info[0], napi_float32_array, "w");
-  if (w.length != dims.out_channels * dims.depth()) throw_error(env, Code::kDetachedBuffer, "w was detached.");
+  if (w.length != dims.out_channels * dims.depth())
+    throw_error(env, Code::kDetachedBuffer, "w was detached.");
   auto packed = std::make_shared<PackedConvF32>();
   check(env, PackedConvF32::pack(w.as<const float>(), dims, packed.get()));
   const size_t bytes = packed->bytes();
@@ -249,7 +258,8 @@ Napi::Value pack_gemm_f32(const Napi::CallbackInfo& info) {
 void add_buffer(Napi::Env env, Program& program, const Napi::Value& value) {
   const std::string name = "buffer " + std::to_string(program.buffers().size());
   const auto fail = [&](const char* rule) {
-    throw_error(env, Code::kInvalidArgument, std::string("Expected ") + rule + " for " + name + ".");
+    throw_error(env, Code::kInvalidArgument,
+                std::string("Expected ") + rule + " for " + name + ".");
   };
   if (!value.IsObject()) fail("an object");
   const ObjectFields fields(value.As<Napi::Object>());
@@ -257,7 +267,8 @@ void add_buffer(Napi::Env env, Program& program, const Napi::Value& value) {
   std::string dtype;
   std::string kind;
   double number = 0;
-  if (!fields.string("dtype", &dtype) || !dtype_from_name(dtype.c_str(), &buffer.dtype)) fail("a dtype");
+  if (!fields.string("dtype", &dtype) || !dtype_from_name(dtype.c_str(), &buffer.dtype))
+    fail("a dtype");
   if (!fields.number("elements", &number)) fail("a number of elements");
   buffer.elements = to_size(env, number, name.c_str());
   fields.string("kind", &kind);
@@ -281,14 +292,16 @@ void add_buffer(Napi::Env env, Program& program, const Napi::Value& value) {
   check(env, program.add_buffer(buffer, &constant));
 }
 
-/// The memory behind each input and output buffer of a program, checked. `pins`, when not null, gets the typed arrays.
-/// Thread: JS.
+/// The memory behind each input and output buffer of a program, checked. `pins`, when not null,
+/// gets the typed arrays. Thread: JS.
 std::vector<uint8_t*> bind_io(Napi::Env env, const Program& program, const Napi::Value& inputs,
                               const Napi::Value& outputs, std::vector<napi_value>* pins) {
   if (!inputs.IsArray() || !outputs.IsArray()) {
-    throw_error(env, Code::kInvalidArgument, "Expected arrays of typed arrays for inputs and outputs.");
+    throw_error(env, Code::kInvalidArgument,
+                "Expected arrays of typed arrays for inputs and outputs.");
   }
-  // Elements are fetched once, and all of them before any pointer is taken: a getter may detach a buffer.
+  // Elements are fetched once, and all of them before any pointer is taken: a getter may detach a
+  // buffer.
   const auto fetch = [](const Napi::Array& array) {
     std::vector<napi_value> values;
     for (uint32_t i = 0; i < array.Length(); ++i) values.push_back(array.Get(i));
@@ -314,13 +327,15 @@ std::vector<uint8_t*> bind_io(Napi::Env env, const Program& program, const Napi:
     DType dtype;
     if (!dtype_of(view.type, &dtype) || dtype != storage_dtype(buffer.dtype)) {
       throw_error(env, Code::kUnsupportedDtype,
-                  std::string("Expected a typed array of ") + dtype_name(buffer.dtype) + " for " + name + ".");
+                  std::string("Expected a typed array of ") + dtype_name(buffer.dtype) + " for " +
+                      name + ".");
     }
     if (view.length < buffer.elements) {
       const bool detached = view.length == 0;
       throw_error(env, detached ? Code::kDetachedBuffer : Code::kShapeMismatch,
-                  "Expected at least " + std::to_string(buffer.elements) + " elements for " + name + " but received " +
-                      std::to_string(view.length) + (detached ? " (is its buffer detached?)." : "."));
+                  "Expected at least " + std::to_string(buffer.elements) + " elements for " + name +
+                      " but received " + std::to_string(view.length) +
+                      (detached ? " (is its buffer detached?)." : "."));
     }
     io[b] = view.data;
   }
@@ -336,7 +351,8 @@ void run_sync(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const std::shared_ptr<const Program> program = program_of(info);
   const size_t threads = to_size(env, info[2], "threads");
-  check(env, program->run(bind_io(env, *program, info[0], info[1], nullptr), threads, nullptr, nullptr));
+  check(env,
+        program->run(bind_io(env, *program, info[0], info[1], nullptr), threads, nullptr, nullptr));
 }
 
 /// Program.run(inputs, outputs, threads, cancel). Thread: JS.
@@ -349,7 +365,8 @@ Napi::Value run(const Napi::CallbackInfo& info) {
   int32_t* cancel = nullptr;
   if (!is_absent(info[3])) {
     const ArrayView flag = array_view(env, info[3], napi_int32_array, "cancel");
-    if (flag.length == 0) throw_error(env, Code::kInvalidArgument, "Expected one element for cancel.");
+    if (flag.length == 0)
+      throw_error(env, Code::kInvalidArgument, "Expected one element for cancel.");
     cancel = flag.as<int32_t>();
   }
   return run_async(env, pins, cancel, [program, io = std::move(io), threads](const int32_t* flag) {
@@ -363,14 +380,16 @@ Napi::Value profile(const Napi::CallbackInfo& info) {
   const std::shared_ptr<const Program> program = program_of(info);
   const size_t threads = to_size(env, info[2], "threads");
   Napi::Float64Array times = Napi::Float64Array::New(env, program->step_count());
-  check(env, program->run(bind_io(env, *program, info[0], info[1], nullptr), threads, nullptr, times.Data()));
+  check(env, program->run(bind_io(env, *program, info[0], info[1], nullptr), threads, nullptr,
+                          times.Data()));
   return times;
 }
 
 /// createProgram(description, isa). Thread: JS.
 Napi::Value create_program(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!info[0].IsObject()) throw_error(env, Code::kInvalidArgument, "Expected an object for description.");
+  if (!info[0].IsObject())
+    throw_error(env, Code::kInvalidArgument, "Expected an object for description.");
   const Napi::Object description = info[0].As<Napi::Object>();
   const Napi::Value buffers = description.Get("buffers");
   const Napi::Value steps = description.Get("steps");
@@ -389,7 +408,8 @@ Napi::Value create_program(const Napi::CallbackInfo& info) {
     const Napi::HandleScope scope(env);
     const Napi::Value step = step_array.Get(i);
     if (!step.IsObject()) {
-      throw_error(env, Code::kInvalidArgument, "Expected an object for step " + std::to_string(i) + ".");
+      throw_error(env, Code::kInvalidArgument,
+                  "Expected an object for step " + std::to_string(i) + ".");
     }
     check(env, program->add_step(ObjectFields(step.As<Napi::Object>())));
   }

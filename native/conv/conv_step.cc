@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// float32 convolution: the same lowering as qconv_step.cc on the float GEMM. Padding taps read zeros.
+/// float32 convolution: the same lowering as qconv_step.cc on the float GEMM. Padding taps read
+/// zeros.
 #include "conv/conv_step.h"
 
 #include <algorithm>
@@ -17,7 +18,8 @@ namespace {
 
 class Conv final : public Step {
  public:
-  explicit Conv(StepReader& reader) : kernels_(*reader.table().vector), geometry_(Geometry::read(reader)) {
+  explicit Conv(StepReader& reader)
+      : kernels_(*reader.table().vector), geometry_(Geometry::read(reader)) {
     weights_ = reader.weights("weights").conv_f32;
     const size_t out_channels = reader.size("outChannels");
     const size_t group = reader.size("group", 1);
@@ -25,9 +27,11 @@ class Conv final : public Step {
     if (!reader.ok()) return;
     const Geometry& g = geometry_;
     const ConvDims& dims = weights_->dims();
-    if (dims.out_channels != out_channels || dims.group != group || dims.group_channels * dims.group != g.channels ||
-        dims.kernel_height != g.kernel_height || dims.kernel_width != g.kernel_width) {
-      reader.fail("weights of the step's channels, group and kernel", "weights", Code::kShapeMismatch);
+    if (dims.out_channels != out_channels || dims.group != group ||
+        dims.group_channels * dims.group != g.channels || dims.kernel_height != g.kernel_height ||
+        dims.kernel_width != g.kernel_width) {
+      reader.fail("weights of the step's channels, group and kernel", "weights",
+                  Code::kShapeMismatch);
     }
     x_ = reader.input("x", kFloat, g.input_elements());
     y_ = reader.output("y", kFloat, checked_product({g.pixels(), out_channels}));
@@ -46,7 +50,8 @@ class Conv final : public Step {
       return;
     }
     bias_.assign(bias_stride_ * group, 0.0f);
-    for (size_t i = 0; i < out_channels; ++i) bias_[i / outputs * bias_stride_ + i % outputs] = bias[i];
+    for (size_t i = 0; i < out_channels; ++i)
+      bias_[i / outputs * bias_stride_ + i % outputs] = bias[i];
   }
 
   Status run(const RunContext& context) const override {
@@ -66,15 +71,18 @@ class Conv final : public Step {
     float* y = context.data<float>(y_);
     const size_t taps = geometry_.taps();
     const size_t channels = geometry_.channels;
-    for_parts(context, geometry_.pixels(), taps * channels * sizeof(float), [&](size_t first, size_t count) {
-      const uint8_t** sources = tap_scratch(taps);
-      for (size_t p = first; p < first + count; ++p) {
-        window_.resolve(x, p, 1, reinterpret_cast<const uint8_t*>(zeros_.data()), sources);
-        kernels_.depthwise_f32(channels, taps, reinterpret_cast<const float* const*>(sources),
-                               weights_->depthwise_weights(), bias_.empty() ? nullptr : bias_.data(), lo_, hi_,
-                               y + p * channels);
-      }
-    });
+    for_parts(
+        context, geometry_.pixels(), taps * channels * sizeof(float),
+        [&](size_t first, size_t count) {
+          const uint8_t** sources = tap_scratch(taps);
+          for (size_t p = first; p < first + count; ++p) {
+            window_.resolve(x, p, 1, reinterpret_cast<const uint8_t*>(zeros_.data()), sources);
+            kernels_.depthwise_f32(channels, taps, reinterpret_cast<const float* const*>(sources),
+                                   weights_->depthwise_weights(),
+                                   bias_.empty() ? nullptr : bias_.data(), lo_, hi_,
+                                   y + p * channels);
+          }
+        });
     return {};
   }
 
@@ -114,9 +122,10 @@ class Conv final : public Step {
     const size_t taps = geometry_.taps();
     const size_t channels = weights_->dims().group_channels;
     const uint8_t** sources = tap_scratch(count * taps);
-    window_.resolve(reinterpret_cast<const uint8_t*>(x), first, count, reinterpret_cast<const uint8_t*>(zeros_.data()),
-                    sources);
-    for (size_t i = 0; i < count * taps; ++i) std::memcpy(dst + i * channels, sources[i], channels * sizeof(float));
+    window_.resolve(reinterpret_cast<const uint8_t*>(x), first, count,
+                    reinterpret_cast<const uint8_t*>(zeros_.data()), sources);
+    for (size_t i = 0; i < count * taps; ++i)
+      std::memcpy(dst + i * channels, sources[i], channels * sizeof(float));
   }
 
   const VectorKernels& kernels_;

@@ -6,7 +6,8 @@
 namespace q8 {
 namespace {
 
-/// [I, H, W] of each output channel to [H, W, I]: rows of a transposed B in the K order of the GEMM.
+/// [I, H, W] of each output channel to [H, W, I]: rows of a transposed B in the K order of the
+/// GEMM.
 template <typename T>
 std::vector<T> to_ohwi(const T* w, const ConvDims& dims, size_t outputs) {
   const size_t taps = dims.taps();
@@ -24,8 +25,9 @@ std::vector<T> to_ohwi(const T* w, const ConvDims& dims, size_t outputs) {
 
 }  // namespace
 
-Status PackedConv::pack(const KernelTable& table, const uint8_t* w, bool is_signed, const ConvDims& dims,
-                        const int32_t* zero_point, size_t zero_point_count, PackedConv* out) {
+Status PackedConv::pack(const KernelTable& table, const uint8_t* w, bool is_signed,
+                        const ConvDims& dims, const int32_t* zero_point, size_t zero_point_count,
+                        PackedConv* out) {
   out->table_ = &table;
   out->dims_ = dims;
   if (dims.depthwise()) return out->pack_depthwise(w, is_signed, zero_point, zero_point_count);
@@ -35,9 +37,9 @@ Status PackedConv::pack(const KernelTable& table, const uint8_t* w, bool is_sign
     const std::vector<uint8_t> rows = to_ohwi(w + g * outputs * dims.depth(), dims, outputs);
     const bool per_channel = zero_point_count > 1;
     const Status status =
-        PackedB::pack(table, rows.data(), is_signed, dims.depth(), outputs, dims.depth(), /*transposed=*/true,
-                      per_channel ? zero_point + g * outputs : zero_point, per_channel ? outputs : zero_point_count,
-                      &out->groups_[g]);
+        PackedB::pack(table, rows.data(), is_signed, dims.depth(), outputs, dims.depth(),
+                      /*transposed=*/true, per_channel ? zero_point + g * outputs : zero_point,
+                      per_channel ? outputs : zero_point_count, &out->groups_[g]);
     if (!status.ok()) return status;
   }
   return {};
@@ -56,7 +58,8 @@ Status PackedConv::pack_depthwise(const uint8_t* w, bool is_signed, const int32_
   channel_sum_.assign(padded, 0);
   // Canonical weights are s8 on every ISA.
   const int32_t shift = is_signed ? 0 : 128;
-  kernels.pack_depthwise(channels, dims_.taps(), w, is_signed ? 0 : 0x80, depthwise_.data(), channel_sum_.data());
+  kernels.pack_depthwise(channels, dims_.taps(), w, is_signed ? 0 : 0x80, depthwise_.data(),
+                         channel_sum_.data());
   std::vector<int32_t> canonical(padded, 0);
   bool any = false;
   for (size_t c = 0; c < channels; ++c) {
@@ -68,15 +71,18 @@ Status PackedConv::pack_depthwise(const uint8_t* w, bool is_signed, const int32_
   return {};
 }
 
-std::vector<int32_t> PackedConv::fold_depthwise_bias(int32_t x_zero_point, bool x_signed, const int32_t* bias) const {
+std::vector<int32_t> PackedConv::fold_depthwise_bias(int32_t x_zero_point, bool x_signed,
+                                                     const int32_t* bias) const {
   const bool a_signed = table_->gemm->a_signed;
   const int32_t za = x_zero_point + (x_signed == a_signed ? 0 : x_signed ? 128 : -128);
   std::vector<int32_t> folded(channel_sum_.size());
   for (size_t c = 0; c < folded.size(); ++c) {
     const uint32_t zb = zero_point_.empty() ? 0u : static_cast<uint32_t>(zero_point_[c]);
     const uint32_t taps = static_cast<uint32_t>(dims_.taps());
-    const uint32_t user = bias == nullptr || c >= dims_.out_channels ? 0u : static_cast<uint32_t>(bias[c]);
-    folded[c] = static_cast<int32_t>(user + static_cast<uint32_t>(za) * (taps * zb - static_cast<uint32_t>(channel_sum_[c])));
+    const uint32_t user =
+        bias == nullptr || c >= dims_.out_channels ? 0u : static_cast<uint32_t>(bias[c]);
+    folded[c] = static_cast<int32_t>(
+        user + static_cast<uint32_t>(za) * (taps * zb - static_cast<uint32_t>(channel_sum_[c])));
   }
   return folded;
 }
@@ -93,7 +99,8 @@ Status PackedConvF32::pack(const float* w, const ConvDims& dims, PackedConvF32* 
     const size_t taps = dims.taps();
     out->depthwise_.resize(taps * dims.out_channels);
     for (size_t c = 0; c < dims.out_channels; ++c) {
-      for (size_t t = 0; t < taps; ++t) out->depthwise_[t * dims.out_channels + c] = w[c * taps + t];
+      for (size_t t = 0; t < taps; ++t)
+        out->depthwise_[t * dims.out_channels + c] = w[c * taps + t];
     }
     return {};
   }
@@ -101,7 +108,8 @@ Status PackedConvF32::pack(const float* w, const ConvDims& dims, PackedConvF32* 
   const size_t outputs = dims.group_outputs();
   for (size_t g = 0; g < dims.group; ++g) {
     const std::vector<float> rows = to_ohwi(w + g * outputs * dims.depth(), dims, outputs);
-    const Status status = PackedBF32::pack(rows.data(), dims.depth(), outputs, /*transposed=*/true, &out->groups_[g]);
+    const Status status =
+        PackedBF32::pack(rows.data(), dims.depth(), outputs, /*transposed=*/true, &out->groups_[g]);
     if (!status.ok()) return status;
   }
   return {};

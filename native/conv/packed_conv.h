@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Convolution weights in the layout of one ISA, made once per model: independent of scales, of the input's zero point and
-/// of the image's size. The K order of a GEMM is (ky, kx, ic), as NHWC gives the pixels of a window.
+/// Convolution weights in the layout of one ISA, made once per model: independent of scales, of the
+/// input's zero point and of the image's size. The K order of a GEMM is (ky, kx, ic), as NHWC gives
+/// the pixels of a window.
 #pragma once
 
 #include <cstddef>
@@ -34,9 +35,11 @@ struct ConvDims {
 /// 8-bit weights: a PackedB per group, or the depthwise layout.
 class PackedConv {
  public:
-  /// w: out_channels * depth() codes, OIHW. zero_point: 1 or out_channels codes of w's type, or none.
-  static Status pack(const KernelTable& table, const uint8_t* w, bool is_signed, const ConvDims& dims,
-                     const int32_t* zero_point, size_t zero_point_count, PackedConv* out);
+  /// w: out_channels * depth() codes, OIHW. zero_point: 1 or out_channels codes of w's type, or
+  /// none.
+  static Status pack(const KernelTable& table, const uint8_t* w, bool is_signed,
+                     const ConvDims& dims, const int32_t* zero_point, size_t zero_point_count,
+                     PackedConv* out);
 
   const ConvDims& dims() const { return dims_; }
   const KernelTable& table() const { return *table_; }
@@ -46,12 +49,17 @@ class PackedConv {
 
   const void* depthwise_weights() const { return depthwise_.data(); }
   /// Canonical zero points per channel, padded to 16, or null when all are 0.
-  const int32_t* depthwise_zero_point() const { return zero_point_.empty() ? nullptr : zero_point_.data(); }
-  /// The depthwise counterpart of fold_bias(): user bias - za * sum(w) + taps * za * zb, padded to 16 channels.
-  std::vector<int32_t> fold_depthwise_bias(int32_t x_zero_point, bool x_signed, const int32_t* bias) const;
+  const int32_t* depthwise_zero_point() const {
+    return zero_point_.empty() ? nullptr : zero_point_.data();
+  }
+  /// The depthwise counterpart of fold_bias(): user bias - za * sum(w) + taps * za * zb, padded to
+  /// 16 channels.
+  std::vector<int32_t> fold_depthwise_bias(int32_t x_zero_point, bool x_signed,
+                                           const int32_t* bias) const;
 
  private:
-  Status pack_depthwise(const uint8_t* w, bool is_signed, const int32_t* zero_point, size_t zero_point_count);
+  Status pack_depthwise(const uint8_t* w, bool is_signed, const int32_t* zero_point,
+                        size_t zero_point_count);
 
   const KernelTable* table_ = nullptr;
   ConvDims dims_;

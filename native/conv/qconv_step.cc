@@ -2,10 +2,12 @@
 /// 8-bit convolution. Four ways, chosen when the step is built:
 /// - pointwise (1x1, stride 1, no padding): a plain GEMM over the pixels, in place;
 /// - depthwise: the kernels of ConvKernels over blocks of pixels;
-/// - few channels (the first layer): the image is copied once with its padding, so that the taps of a kernel row become one
+/// - few channels (the first layer): the image is copied once with its padding, so that the taps of
+/// a kernel row become one
 ///   run of bytes and every window is alike;
 /// - everything else: implicit GEMM through the window's indirection table.
-/// Padding taps read a row filled with the input's zero point, so they add (za - za) * w = 0 with no border cases.
+/// Padding taps read a row filled with the input's zero point, so they add (za - za) * w = 0 with
+/// no border cases.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -51,7 +53,9 @@ struct QConv {
   int32_t x_zero_point = 0;
 
   uint8_t zero_byte() const { return static_cast<uint8_t>(x_zero_point); }
-  size_t out_bytes() const { return spec.kind == OutKind::kU8 || spec.kind == OutKind::kS8 ? 1 : 4; }
+  size_t out_bytes() const {
+    return spec.kind == OutKind::kU8 || spec.kind == OutKind::kS8 ? 1 : 4;
+  }
 };
 
 class PointwiseQConv final : public Step {
@@ -87,19 +91,21 @@ class PointwiseQConv final : public Step {
 /// Implicit GEMM: pixels are rows, a row is a list of segments of the image.
 class WindowQConv final : public Step {
  public:
-  WindowQConv(QConv conv, std::vector<Columns> columns) : conv_(std::move(conv)), columns_(std::move(columns)) {
+  WindowQConv(QConv conv, std::vector<Columns> columns)
+      : conv_(std::move(conv)), columns_(std::move(columns)) {
     const Geometry& g = conv_.geometry;
     const ConvDims& dims = conv_.weights->dims();
     source_ = g;
     segments_ = dims.taps();
     segment_bytes_ = dims.group_channels;
-    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 && g.channels < kShortTapBytes &&
-        copy_is_small(g)) {
+    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 &&
+        g.channels < kShortTapBytes && copy_is_small(g)) {
       merge_kernel_rows();
     }
     window_ = Window(source_, 1);
     outside_.assign(segment_bytes_, conv_.zero_byte());
-    const size_t row_bytes = std::max<size_t>(dims.depth() * conv_.weights->table().gemm->a_element_bytes, 1);
+    const size_t row_bytes =
+        std::max<size_t>(dims.depth() * conv_.weights->table().gemm->a_element_bytes, 1);
     block_rows_ = std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
   }
 
@@ -128,8 +134,8 @@ class WindowQConv final : public Step {
     ThreadPool::instance().parallel_for(blocks * groups, threads, [&](size_t index) {
       if (failed.load(std::memory_order_relaxed) || is_aborted(context.cancel)) return;
       const size_t first = index / groups * block_rows_;
-      const Status status =
-          run_rows(context, x, index % groups, first, std::min(block_rows_, pixels - first), /*threads=*/1);
+      const Status status = run_rows(context, x, index % groups, first,
+                                     std::min(block_rows_, pixels - first), /*threads=*/1);
       if (!status.ok()) failed.store(true, std::memory_order_relaxed);
     });
     if (is_aborted(context.cancel)) return aborted();
@@ -145,7 +151,8 @@ class WindowQConv final : public Step {
     return padded / 4 <= g.input_elements() + kBlockBytes;
   }
 
-  /// Makes each kernel row one segment of a copy of the image with its padding (or of the image, if nothing is padded).
+  /// Makes each kernel row one segment of a copy of the image with its padding (or of the image, if
+  /// nothing is padded).
   void merge_kernel_rows() {
     const Geometry& g = conv_.geometry;
     padded_copy_ = !g.is_interior();
@@ -195,7 +202,8 @@ class WindowQConv final : public Step {
     call.a.is_signed = conv_.x_signed;
     call.b = &conv_.weights->group(g);
     call.epilogue = columns_[g].epilogue(conv_.spec);
-    call.c = context.data<uint8_t>(conv_.y) + (first * dims.out_channels + g * dims.group_outputs()) * conv_.out_bytes();
+    call.c = context.data<uint8_t>(conv_.y) +
+             (first * dims.out_channels + g * dims.group_outputs()) * conv_.out_bytes();
     call.ldc = dims.out_channels;
     call.threads = threads;
     call.cancel = context.cancel;
@@ -220,8 +228,9 @@ class DepthwiseQConv final : public Step {
       : conv_(std::move(conv)),
         window_(conv_.geometry, 1),
         columns_(conv_.spec, 0, conv_.geometry.channels,
-                 conv_.weights->fold_depthwise_bias(conv_.x_zero_point, conv_.x_signed,
-                                                    conv_.spec.bias.empty() ? nullptr : conv_.spec.bias.data())),
+                 conv_.weights->fold_depthwise_bias(
+                     conv_.x_zero_point, conv_.x_signed,
+                     conv_.spec.bias.empty() ? nullptr : conv_.spec.bias.data())),
         outside_(conv_.geometry.channels, conv_.zero_byte()) {}
 
   Status run(const RunContext& context) const override {
@@ -233,26 +242,27 @@ class DepthwiseQConv final : public Step {
     uint8_t* y = context.data<uint8_t>(conv_.y);
     const size_t block = std::clamp<size_t>(kDepthwiseBlockBytes / channels, 8, 256);
     // A block smaller than a thread's share is only there for the cache.
-    for_parts(context, (pixels + block - 1) / block, block * channels * taps, [&](size_t first_block, size_t count) {
-      for (size_t b = first_block; b < first_block + count; ++b) {
-        if (is_aborted(context.cancel)) return;
-        const size_t first = b * block;
-        DepthwiseArgs args;
-        args.pixels = std::min(block, pixels - first);
-        args.channels = channels;
-        args.taps = taps;
-        const uint8_t** sources = tap_scratch(args.pixels * taps);
-        window_.resolve(x, first, args.pixels, outside_.data(), sources);
-        args.source = sources;
-        args.flip = conv_.x_signed == conv_.weights->table().gemm->a_signed ? 0 : 0x80;
-        args.weights = conv_.weights->depthwise_weights();
-        args.epilogue = columns_.epilogue(conv_.spec);
-        args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
-        args.out = y + first * channels * conv_.out_bytes();
-        args.out_stride = channels;
-        conv_.weights->table().conv->depthwise(args);
-      }
-    });
+    for_parts(context, (pixels + block - 1) / block, block * channels * taps,
+              [&](size_t first_block, size_t count) {
+                for (size_t b = first_block; b < first_block + count; ++b) {
+                  if (is_aborted(context.cancel)) return;
+                  const size_t first = b * block;
+                  DepthwiseArgs args;
+                  args.pixels = std::min(block, pixels - first);
+                  args.channels = channels;
+                  args.taps = taps;
+                  const uint8_t** sources = tap_scratch(args.pixels * taps);
+                  window_.resolve(x, first, args.pixels, outside_.data(), sources);
+                  args.source = sources;
+                  args.flip = conv_.x_signed == conv_.weights->table().gemm->a_signed ? 0 : 0x80;
+                  args.weights = conv_.weights->depthwise_weights();
+                  args.epilogue = columns_.epilogue(conv_.spec);
+                  args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
+                  args.out = y + first * channels * conv_.out_bytes();
+                  args.out_stride = channels;
+                  conv_.weights->table().conv->depthwise(args);
+                }
+              });
     if (is_aborted(context.cancel)) return aborted();
     return {};
   }
@@ -276,22 +286,27 @@ std::unique_ptr<Step> make_qconv(StepReader& reader) {
   if (conv.weights == nullptr) reader.fail("weights from packConv()", "weights");
   if (!reader.ok()) return nullptr;
   const ConvDims& dims = conv.weights->dims();
-  if (dims.out_channels != out_channels || dims.group != group || dims.group_channels * dims.group != g.channels ||
-      dims.kernel_height != g.kernel_height || dims.kernel_width != g.kernel_width) {
-    reader.fail("weights of the step's channels, group and kernel", "weights", Code::kShapeMismatch);
+  if (dims.out_channels != out_channels || dims.group != group ||
+      dims.group_channels * dims.group != g.channels || dims.kernel_height != g.kernel_height ||
+      dims.kernel_width != g.kernel_width) {
+    reader.fail("weights of the step's channels, group and kernel", "weights",
+                Code::kShapeMismatch);
   }
   conv.x = reader.input("x", kCodes, g.input_elements());
   conv.x_signed = reader.is_signed(conv.x);
   conv.x_zero_point = reader.zero_point("xZeroPoint", conv.x);
-  conv.spec = reader.output_spec(out_channels, checked_product({g.pixels(), out_channels}), &conv.y);
+  conv.spec =
+      reader.output_spec(out_channels, checked_product({g.pixels(), out_channels}), &conv.y);
   if (!reader.ok()) return nullptr;
   if (dims.depthwise()) return std::make_unique<DepthwiseQConv>(std::move(conv));
   std::vector<Columns> columns;
   columns.reserve(dims.group);
   for (size_t i = 0; i < dims.group; ++i) {
-    columns.emplace_back(conv.spec, i * dims.group_outputs(), conv.weights->group(i), conv.x_zero_point, conv.x_signed);
+    columns.emplace_back(conv.spec, i * dims.group_outputs(), conv.weights->group(i),
+                         conv.x_zero_point, conv.x_signed);
   }
-  if (g.is_pointwise()) return std::make_unique<PointwiseQConv>(std::move(conv), std::move(columns));
+  if (g.is_pointwise())
+    return std::make_unique<PointwiseQConv>(std::move(conv), std::move(columns));
   return std::make_unique<WindowQConv>(std::move(conv), std::move(columns));
 }
 

@@ -9,8 +9,8 @@ namespace {
 /// Entries of one axis of the indirection table that a description may ask for.
 constexpr size_t kMaxTableEntries = size_t{1} << 26;
 
-std::vector<ptrdiff_t> axis_offsets(size_t out, size_t kernel, size_t stride, size_t dilation, size_t pad, size_t size,
-                                    size_t bytes, ptrdiff_t outside) {
+std::vector<ptrdiff_t> axis_offsets(size_t out, size_t kernel, size_t stride, size_t dilation,
+                                    size_t pad, size_t size, size_t bytes, ptrdiff_t outside) {
   std::vector<ptrdiff_t> offsets(out * kernel);
   for (size_t o = 0; o < out; ++o) {
     for (size_t k = 0; k < kernel; ++k) {
@@ -40,9 +40,12 @@ Geometry Geometry::read(StepReader& reader) {
   g.dilation_width = reader.size("dilationWidth", 1);
   g.pad_top = reader.size("padTop");
   g.pad_left = reader.size("padLeft");
-  if (checked_product({g.batch, g.height, g.width, g.channels}) == SIZE_MAX) reader.fail("a smaller image", "height");
-  if (checked_product({g.batch, g.out_height, g.out_width}) == SIZE_MAX) reader.fail("a smaller image", "outHeight");
-  if (g.out_height * g.kernel_height > kMaxTableEntries) reader.fail("a smaller window", "kernelHeight");
+  if (checked_product({g.batch, g.height, g.width, g.channels}) == SIZE_MAX)
+    reader.fail("a smaller image", "height");
+  if (checked_product({g.batch, g.out_height, g.out_width}) == SIZE_MAX)
+    reader.fail("a smaller image", "outHeight");
+  if (g.out_height * g.kernel_height > kMaxTableEntries)
+    reader.fail("a smaller window", "kernelHeight");
   if (g.out_width * g.kernel_width > kMaxTableEntries || g.taps() > kMaxTableEntries) {
     reader.fail("a smaller window", "kernelWidth");
   }
@@ -62,10 +65,10 @@ Window::Window(const Geometry& g, size_t element_bytes)
       image_bytes_(g.height * g.width * g.channels * element_bytes) {
   if (g.pixels() == 0) return;
   const size_t pixel_bytes = g.channels * element_bytes;
-  rows_ = axis_offsets(g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top, g.height,
-                       g.width * pixel_bytes, kOutside);
-  columns_ = axis_offsets(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left, g.width, pixel_bytes,
-                          kOutside);
+  rows_ = axis_offsets(g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top,
+                       g.height, g.width * pixel_bytes, kOutside);
+  columns_ = axis_offsets(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left,
+                          g.width, pixel_bytes, kOutside);
 }
 
 void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,

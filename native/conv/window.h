@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/// Sliding windows over NHWC images: the geometry of convolution and pooling, and its indirection table. Where a tap lies is
-/// separable, so the table is one byte offset per (output row, kernel row) and one per (output column, kernel column), built
-/// once per step; a run adds them up and replaces taps outside of the image by a pointer of the caller's choice.
+/// Sliding windows over NHWC images: the geometry of convolution and pooling, and its indirection
+/// table. Where a tap lies is separable, so the table is one byte offset per (output row, kernel
+/// row) and one per (output column, kernel column), built once per step; a run adds them up and
+/// replaces taps outside of the image by a pointer of the caller's choice.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +30,8 @@ struct Geometry {
   size_t pad_top = 0;
   size_t pad_left = 0;
 
-  /// Reads and checks the properties of a step. The number of input elements, of output pixels and of taps fit size_t when
-  /// the reader stays ok.
+  /// Reads and checks the properties of a step. The number of input elements, of output pixels and
+  /// of taps fit size_t when the reader stays ok.
   static Geometry read(StepReader& reader);
 
   size_t taps() const { return kernel_height * kernel_width; }
@@ -38,9 +39,14 @@ struct Geometry {
   size_t input_elements() const { return batch * height * width * channels; }
   /// Whether every output pixel is the input pixel of the same index.
   bool is_pointwise() const;
-  /// First input row and column beyond what the windows reach, counted from the padded image's origin.
-  size_t reach_height() const { return (out_height - 1) * stride_height + (kernel_height - 1) * dilation_height + 1; }
-  size_t reach_width() const { return (out_width - 1) * stride_width + (kernel_width - 1) * dilation_width + 1; }
+  /// First input row and column beyond what the windows reach, counted from the padded image's
+  /// origin.
+  size_t reach_height() const {
+    return (out_height - 1) * stride_height + (kernel_height - 1) * dilation_height + 1;
+  }
+  size_t reach_width() const {
+    return (out_width - 1) * stride_width + (kernel_width - 1) * dilation_width + 1;
+  }
   /// Whether no tap lies outside of the image.
   bool is_interior() const {
     return pad_top == 0 && pad_left == 0 && reach_height() <= height && reach_width() <= width;
@@ -52,8 +58,10 @@ class Window {
   Window() = default;
   Window(const Geometry& geometry, size_t element_bytes);
 
-  /// Pointers of the taps of output pixels [first, first + count), `taps` each: into the image at `base`, or `outside`.
-  void resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside, const uint8_t** taps) const;
+  /// Pointers of the taps of output pixels [first, first + count), `taps` each: into the image at
+  /// `base`, or `outside`.
+  void resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,
+               const uint8_t** taps) const;
 
   /// Pointers of only those taps of one pixel that lie inside; returns their number.
   size_t resolve_inside(const uint8_t* base, size_t pixel, const uint8_t** taps) const;

@@ -12,7 +12,8 @@ constexpr int64_t kMaxOffset = int64_t{1} << 48;
 
 }  // namespace
 
-size_t strided_extent(const std::vector<size_t>& shape, const std::vector<int64_t>& strides, int64_t offset) {
+size_t strided_extent(const std::vector<size_t>& shape, const std::vector<int64_t>& strides,
+                      int64_t offset) {
   int64_t lowest = offset;
   int64_t highest = offset;
   for (const size_t size : shape) {

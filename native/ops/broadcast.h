@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Two operands broadcast to one output: strides checked against the buffers, axes merged where both operands allow it, and
-/// a walk over the rows that remain.
+/// Two operands broadcast to one output: strides checked against the buffers, axes merged where
+/// both operands allow it, and a walk over the rows that remain.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +11,10 @@
 
 namespace q8 {
 
-/// Highest element offset + 1 of a strided view that starts at `offset`; 0 for an empty one, SIZE_MAX when it would reach
-/// below 0 or too far.
-size_t strided_extent(const std::vector<size_t>& shape, const std::vector<int64_t>& strides, int64_t offset);
+/// Highest element offset + 1 of a strided view that starts at `offset`; 0 for an empty one,
+/// SIZE_MAX when it would reach below 0 or too far.
+size_t strided_extent(const std::vector<size_t>& shape, const std::vector<int64_t>& strides,
+                      int64_t offset);
 
 /// Reads an array of sizes; at most 16 axes.
 std::vector<size_t> read_shape(StepReader& reader, const char* name);
@@ -36,7 +37,8 @@ class Broadcast {
     const size_t columns = shape_.back();
     if (rows_ == 1) {
       for_parts(context, columns, element_bytes, [&](size_t first, size_t count) {
-        row(static_cast<ptrdiff_t>(first) * a_step(), static_cast<ptrdiff_t>(first) * b_step(), first, count);
+        row(static_cast<ptrdiff_t>(first) * a_step(), static_cast<ptrdiff_t>(first) * b_step(),
+            first, count);
       });
       return;
     }

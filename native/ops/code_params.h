@@ -22,8 +22,8 @@ inline int32_t code_min(DType dtype) { return dtype == DType::kInt8 ? -128 : 0; 
 inline int32_t code_max(DType dtype) { return dtype == DType::kInt8 ? 127 : 255; }
 
 inline QuantizeParams quantize_params(DType dtype, float scale, int32_t zero_point) {
-  return {scale, static_cast<float>(code_min(dtype) - zero_point), static_cast<float>(code_max(dtype) - zero_point),
-          zero_point};
+  return {scale, static_cast<float>(code_min(dtype) - zero_point),
+          static_cast<float>(code_max(dtype) - zero_point), zero_point};
 }
 
 }  // namespace q8

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Operators that only move elements, of any size: strided copies (transpose, slice, expand), concatenation, padding,
-/// gathering.
+/// Operators that only move elements, of any size: strided copies (transpose, slice, expand),
+/// concatenation, padding, gathering.
 #include <algorithm>
 #include <cstring>
 
@@ -25,10 +25,14 @@ void copy_strided(size_t bytes, size_t count, const uint8_t* x, ptrdiff_t stride
     return;
   }
   switch (bytes) {
-    case 1: return copy_strided<uint8_t>(count, x, stride, y);
-    case 2: return copy_strided<uint16_t>(count, x, stride, y);
-    case 4: return copy_strided<uint32_t>(count, x, stride, y);
-    default: return copy_strided<uint64_t>(count, x, stride, y);
+    case 1:
+      return copy_strided<uint8_t>(count, x, stride, y);
+    case 2:
+      return copy_strided<uint16_t>(count, x, stride, y);
+    case 4:
+      return copy_strided<uint32_t>(count, x, stride, y);
+    default:
+      return copy_strided<uint64_t>(count, x, stride, y);
   }
 }
 
@@ -42,7 +46,8 @@ class StridedCopy final : public Step {
     x_ = reader.input("x", kAnyDType, strided_extent(shape, strides, offset_));
     y_ = reader.output("y", kAnyDType, element_count(shape));
     bytes_ = dtype_bytes(reader.dtype(y_));
-    if (bytes_ != dtype_bytes(reader.dtype(x_))) reader.fail("elements of the size of x's", "y", Code::kUnsupportedDtype);
+    if (bytes_ != dtype_bytes(reader.dtype(x_)))
+      reader.fail("elements of the size of x's", "y", Code::kUnsupportedDtype);
     if (!reader.ok()) return;
     elements_ = element_count(shape);
     merge_axes(shape, strides);
@@ -59,8 +64,8 @@ class StridedCopy final : public Step {
     const size_t columns = shape_.back();
     for_parts(context, elements_ / columns, columns * bytes_ * 2, [&](size_t first, size_t count) {
       for (size_t r = first; r < first + count; ++r) {
-        copy_strided(bytes_, columns, x + row_offset(r, 1) * static_cast<ptrdiff_t>(bytes_), strides_.back(),
-                     y + r * columns * bytes_);
+        copy_strided(bytes_, columns, x + row_offset(r, 1) * static_cast<ptrdiff_t>(bytes_),
+                     strides_.back(), y + r * columns * bytes_);
       }
     });
     return {};
@@ -96,7 +101,8 @@ class StridedCopy final : public Step {
   }
 
   bool is_matrix_transpose() const {
-    return shape_.size() >= 2 && (bytes_ == 1 || bytes_ == 4) && strides_[shape_.size() - 2] == 1 && strides_.back() > 1;
+    return shape_.size() >= 2 && (bytes_ == 1 || bytes_ == 4) && strides_[shape_.size() - 2] == 1 &&
+           strides_.back() > 1;
   }
 
   void transpose_matrices(const RunContext& context, const uint8_t* x, uint8_t* y) const {
@@ -107,21 +113,22 @@ class StridedCopy final : public Step {
     // Bands of columns of x, which are whole rows of y.
     constexpr size_t kBand = 64;
     const size_t bands = (cols + kBand - 1) / kBand;
-    for_parts(context, matrices * bands, kBand * rows * bytes_ * 2, [&](size_t first, size_t count) {
-      for (size_t i = first; i < first + count; ++i) {
-        const size_t col = i % bands * kBand;
-        const size_t live = std::min(kBand, cols - col);
-        const uint8_t* from =
-            x + (row_offset(i / bands, 2) + static_cast<ptrdiff_t>(col)) * static_cast<ptrdiff_t>(bytes_);
-        uint8_t* to = y + (i / bands * rows * cols + col * rows) * bytes_;
-        if (bytes_ == 1) {
-          kernels_.transpose_8(rows, live, from, x_stride, to, rows);
-        } else {
-          kernels_.transpose_32(rows, live, reinterpret_cast<const uint32_t*>(from), x_stride,
-                                reinterpret_cast<uint32_t*>(to), rows);
-        }
-      }
-    });
+    for_parts(
+        context, matrices * bands, kBand * rows * bytes_ * 2, [&](size_t first, size_t count) {
+          for (size_t i = first; i < first + count; ++i) {
+            const size_t col = i % bands * kBand;
+            const size_t live = std::min(kBand, cols - col);
+            const uint8_t* from = x + (row_offset(i / bands, 2) + static_cast<ptrdiff_t>(col)) *
+                                          static_cast<ptrdiff_t>(bytes_);
+            uint8_t* to = y + (i / bands * rows * cols + col * rows) * bytes_;
+            if (bytes_ == 1) {
+              kernels_.transpose_8(rows, live, from, x_stride, to, rows);
+            } else {
+              kernels_.transpose_32(rows, live, reinterpret_cast<const uint32_t*>(from), x_stride,
+                                    reinterpret_cast<uint32_t*>(to), rows);
+            }
+          }
+        });
   }
 
   const VectorKernels& kernels_;
@@ -142,7 +149,8 @@ class Concat final : public Step {
     const std::vector<BufferId> inputs = reader.inputs("inputs");
     const std::vector<int64_t> inners = reader.integers("inners", inputs.size());
     std::vector<ArrayCopy> tables = reader.arrays("tables");
-    if (tables.size() != inputs.size()) reader.fail("one element per input", "tables", Code::kShapeMismatch);
+    if (tables.size() != inputs.size())
+      reader.fail("one element per input", "tables", Code::kShapeMismatch);
     if (!reader.ok()) return;
     y_ = reader.output("y", kAnyDType, 0);
     const DType dtype = reader.dtype(y_);
@@ -155,9 +163,11 @@ class Concat final : public Step {
       part.table = std::move(tables[i].bytes);
       reader.check_input(part.x, "inputs", kAnyDType, checked_product({outer_, part.inner}));
       if (part.table.empty()) {
-        if (reader.dtype(part.x) != dtype) reader.fail("inputs of y's dtype", "inputs", Code::kUnsupportedDtype);
+        if (reader.dtype(part.x) != dtype)
+          reader.fail("inputs of y's dtype", "inputs", Code::kUnsupportedDtype);
       } else {
-        if (part.table.size() != 256 || tables[i].dtype != DType::kUint8) reader.fail("tables of 256 bytes", "tables");
+        if (part.table.size() != 256 || tables[i].dtype != DType::kUint8)
+          reader.fail("tables of 256 bytes", "tables");
         reader.check_input(part.x, "inputs", kCodes, 0);
         reader.check_input(y_, "y", kCodes, 0);
       }
@@ -209,11 +219,13 @@ class Pad final : public Step {
     shape_ = read_shape(reader, "shape");
     begins_ = reader.integers("begins", shape_.size());
     out_shape_ = read_shape(reader, "outShape");
-    if (out_shape_.size() != shape_.size()) reader.fail("the rank of shape", "outShape", Code::kShapeMismatch);
+    if (out_shape_.size() != shape_.size())
+      reader.fail("the rank of shape", "outShape", Code::kShapeMismatch);
     x_ = reader.input("x", kAnyDType, element_count(shape_));
     y_ = reader.output("y", kAnyDType, element_count(out_shape_));
     if (!reader.ok()) return;
-    if (reader.dtype(x_) != reader.dtype(y_)) reader.fail("the dtype of x", "y", Code::kUnsupportedDtype);
+    if (reader.dtype(x_) != reader.dtype(y_))
+      reader.fail("the dtype of x", "y", Code::kUnsupportedDtype);
     value_ = reader.bytes("value", dtype_bytes(reader.dtype(y_)));
     if (shape_.empty()) {
       shape_ = {1};
@@ -232,7 +244,8 @@ class Pad final : public Step {
     const int64_t begin = begins_.back();
     const int64_t in_columns = static_cast<int64_t>(shape_.back());
     const int64_t first_copied = std::clamp<int64_t>(begin, 0, static_cast<int64_t>(columns));
-    const int64_t end_copied = std::clamp<int64_t>(begin + in_columns, first_copied, static_cast<int64_t>(columns));
+    const int64_t end_copied =
+        std::clamp<int64_t>(begin + in_columns, first_copied, static_cast<int64_t>(columns));
     const size_t left = static_cast<size_t>(first_copied);
     const size_t copied = static_cast<size_t>(end_copied - first_copied);
     for_parts(context, elements / columns, columns * bytes * 2, [&](size_t first, size_t count) {
@@ -244,7 +257,8 @@ class Pad final : public Step {
           continue;
         }
         fill(row, left);
-        std::memcpy(row + left * bytes, x + static_cast<size_t>(source * in_columns + first_copied - begin) * bytes,
+        std::memcpy(row + left * bytes,
+                    x + static_cast<size_t>(source * in_columns + first_copied - begin) * bytes,
                     copied * bytes);
         fill(row + (left + copied) * bytes, columns - left - copied);
       }
@@ -284,7 +298,8 @@ class Pad final : public Step {
   std::vector<uint8_t> value_;
 };
 
-/// Reads x, outer, axisSize and inner of a gather, whose y has `count` indices; the dtypes of x and y must be the same.
+/// Reads x, outer, axisSize and inner of a gather, whose y has `count` indices; the dtypes of x and
+/// y must be the same.
 struct GatherShape {
   BufferId x = 0;
   BufferId y = 0;
@@ -298,7 +313,8 @@ struct GatherShape {
     const size_t inner = reader.size("inner");
     x = reader.input("x", kAnyDType, checked_product({outer, axis, inner}));
     y = reader.output("y", kAnyDType, checked_product({outer, count, inner}));
-    if (reader.dtype(x) != reader.dtype(y)) reader.fail("the dtype of x", "y", Code::kUnsupportedDtype);
+    if (reader.dtype(x) != reader.dtype(y))
+      reader.fail("the dtype of x", "y", Code::kUnsupportedDtype);
     row_bytes = checked_product({inner, dtype_bytes(reader.dtype(x))});
   }
 
@@ -310,7 +326,8 @@ struct GatherShape {
     uint8_t* to = context.data<uint8_t>(y);
     for_parts(context, outer * count, row_bytes * 2, [&](size_t first, size_t rows) {
       for (size_t r = first; r < first + rows; ++r) {
-        std::memcpy(to + r * row_bytes, from + (r / count * axis + index_of(r % count)) * row_bytes, row_bytes);
+        std::memcpy(to + r * row_bytes, from + (r / count * axis + index_of(r % count)) * row_bytes,
+                    row_bytes);
       }
     });
   }
@@ -318,14 +335,17 @@ struct GatherShape {
 
 class Gather final : public Step {
  public:
-  explicit Gather(StepReader& reader) : indices_(reader.int32s("indices")), shape_(reader, indices_.size()) {
+  explicit Gather(StepReader& reader)
+      : indices_(reader.int32s("indices")), shape_(reader, indices_.size()) {
     for (const int32_t index : indices_) {
-      if (index < 0 || static_cast<size_t>(index) >= shape_.axis) reader.fail("indices below axisSize", "indices");
+      if (index < 0 || static_cast<size_t>(index) >= shape_.axis)
+        reader.fail("indices below axisSize", "indices");
     }
   }
 
   Status run(const RunContext& context) const override {
-    shape_.copy(context, indices_.size(), [this](size_t i) { return static_cast<size_t>(indices_[i]); });
+    shape_.copy(context, indices_.size(),
+                [this](size_t i) { return static_cast<size_t>(indices_[i]); });
     return {};
   }
 
@@ -336,7 +356,8 @@ class Gather final : public Step {
 
 class GatherDynamic final : public Step {
  public:
-  explicit GatherDynamic(StepReader& reader) : count_(reader.size("count")), shape_(reader, count_) {
+  explicit GatherDynamic(StepReader& reader)
+      : count_(reader.size("count")), shape_(reader, count_) {
     indices_ = reader.input("indices", {DType::kInt64, DType::kInt32}, count_);
     wide_ = reader.dtype(indices_) == DType::kInt64;
   }
@@ -347,11 +368,13 @@ class GatherDynamic final : public Step {
     // The checked copy is what gets used: an input in shared memory could change after the check.
     size_t* rows = reinterpret_cast<size_t*>(context.scratch);
     for (size_t i = 0; i < count_; ++i) {
-      int64_t index = wide_ ? context.data<const int64_t>(indices_)[i] : context.data<const int32_t>(indices_)[i];
+      int64_t index = wide_ ? context.data<const int64_t>(indices_)[i]
+                            : context.data<const int32_t>(indices_)[i];
       const int64_t axis = static_cast<int64_t>(shape_.axis);
       if (index < -axis || index >= axis) {
         return {Code::kInvalidArgument, "Expected indices from " + std::to_string(-axis) + " to " +
-                                            std::to_string(axis - 1) + " but received " + std::to_string(index) + "."};
+                                            std::to_string(axis - 1) + " but received " +
+                                            std::to_string(index) + "."};
       }
       rows[i] = static_cast<size_t>(index < 0 ? index + axis : index);
     }
@@ -368,10 +391,14 @@ class GatherDynamic final : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_strided_copy(StepReader& reader) { return std::make_unique<StridedCopy>(reader); }
+std::unique_ptr<Step> make_strided_copy(StepReader& reader) {
+  return std::make_unique<StridedCopy>(reader);
+}
 std::unique_ptr<Step> make_concat(StepReader& reader) { return std::make_unique<Concat>(reader); }
 std::unique_ptr<Step> make_pad(StepReader& reader) { return std::make_unique<Pad>(reader); }
 std::unique_ptr<Step> make_gather(StepReader& reader) { return std::make_unique<Gather>(reader); }
-std::unique_ptr<Step> make_gather_dynamic(StepReader& reader) { return std::make_unique<GatherDynamic>(reader); }
+std::unique_ptr<Step> make_gather_dynamic(StepReader& reader) {
+  return std::make_unique<GatherDynamic>(reader);
+}
 
 }  // namespace q8

@@ -43,8 +43,9 @@ constexpr Name<UnaryKind> kUnaryNames[] = {
 
 /// The first four also exist on codes.
 constexpr Name<BinaryKind> kBinaryNames[] = {
-    {"add", BinaryKind::kAdd}, {"sub", BinaryKind::kSub}, {"mul", BinaryKind::kMul}, {"div", BinaryKind::kDiv},
-    {"min", BinaryKind::kMin}, {"max", BinaryKind::kMax}, {"pow", BinaryKind::kPow}, {"prelu", BinaryKind::kPrelu},
+    {"add", BinaryKind::kAdd}, {"sub", BinaryKind::kSub},     {"mul", BinaryKind::kMul},
+    {"div", BinaryKind::kDiv}, {"min", BinaryKind::kMin},     {"max", BinaryKind::kMax},
+    {"pow", BinaryKind::kPow}, {"prelu", BinaryKind::kPrelu},
 };
 constexpr size_t kCodeBinaryKinds = 4;
 
@@ -99,9 +100,11 @@ class Binary final : public Step {
     const float* a = context.data<const float>(a_);
     const float* b = context.data<const float>(b_);
     float* y = context.data<float>(y_);
-    broadcast_.for_rows(context, 12, [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
-      kernels_.binary(kind_, count, a + a_offset, broadcast_.a_step(), b + b_offset, broadcast_.b_step(), y + y_offset);
-    });
+    broadcast_.for_rows(context, 12,
+                        [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
+                          kernels_.binary(kind_, count, a + a_offset, broadcast_.a_step(),
+                                          b + b_offset, broadcast_.b_step(), y + y_offset);
+                        });
     return {};
   }
 
@@ -120,9 +123,12 @@ class QBinary final : public Step {
       : kernels_(*reader.table().vector),
         kind_(read_kind(reader, kBinaryNames, kCodeBinaryKinds)),
         broadcast_(reader, kCodes, &a_, &b_, &y_) {
-    a_params_ = code_params(reader.dtype(a_), reader.scale("aScale"), reader.zero_point("aZeroPoint", a_));
-    b_params_ = code_params(reader.dtype(b_), reader.scale("bScale"), reader.zero_point("bZeroPoint", b_));
-    y_params_ = quantize_params(reader.dtype(y_), reader.scale("yScale"), reader.zero_point("yZeroPoint", y_));
+    a_params_ =
+        code_params(reader.dtype(a_), reader.scale("aScale"), reader.zero_point("aZeroPoint", a_));
+    b_params_ =
+        code_params(reader.dtype(b_), reader.scale("bScale"), reader.zero_point("bZeroPoint", b_));
+    y_params_ = quantize_params(reader.dtype(y_), reader.scale("yScale"),
+                                reader.zero_point("yZeroPoint", y_));
   }
 
   Status run(const RunContext& context) const override {
@@ -130,10 +136,11 @@ class QBinary final : public Step {
     const uint8_t* b = context.data<const uint8_t>(b_);
     uint8_t* y = context.data<uint8_t>(y_);
     // The arithmetic takes about as long as 8 bytes of traffic.
-    broadcast_.for_rows(context, 8, [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
-      kernels_.qbinary(kind_, count, a + a_offset, broadcast_.a_step(), a_params_, b + b_offset, broadcast_.b_step(),
-                       b_params_, y_params_, y + y_offset);
-    });
+    broadcast_.for_rows(
+        context, 8, [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
+          kernels_.qbinary(kind_, count, a + a_offset, broadcast_.a_step(), a_params_, b + b_offset,
+                           broadcast_.b_step(), b_params_, y_params_, y + y_offset);
+        });
     return {};
   }
 

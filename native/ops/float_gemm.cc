@@ -50,12 +50,15 @@ Status run_gemm_f32(const GemmF32Call& call) {
   if (call.m == 0 || call.n == 0) return {};
   const size_t tile_rows = call.kernels->gemm_f32_rows;
   const size_t panels = ceil_div(call.n, kPanelWidth);
-  const double macs = static_cast<double>(call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
+  const double macs =
+      static_cast<double>(call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
   const size_t limit = call.threads == 0 ? ThreadPool::instance().size() : call.threads;
-  const size_t threads = static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
+  const size_t threads =
+      static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
 
   // Blocks of rows, and for few rows also ranges of panels.
-  size_t block_rows = std::max<size_t>(1, kBlockBytes / sizeof(float) / std::max<size_t>(call.k, 1));
+  size_t block_rows =
+      std::max<size_t>(1, kBlockBytes / sizeof(float) / std::max<size_t>(call.k, 1));
   block_rows = std::min(block_rows, ceil_div(call.m, threads));
   block_rows = std::max(tile_rows, block_rows / tile_rows * tile_rows);
   const size_t blocks = ceil_div(call.m, block_rows);
@@ -67,22 +70,25 @@ Status run_gemm_f32(const GemmF32Call& call) {
     const size_t rows = std::min(block_rows, call.m - row);
     const size_t first_panel = panels * (index % ranges) / ranges;
     const size_t last_panel = panels * (index % ranges + 1) / ranges;
-    const float* a = call.a + (call.a == nullptr ? 0 : row * call.lda);
+    const float* a = call.a;
     size_t lda = call.lda;
-    if (call.a == nullptr) {
+    if (call.gather) {
       thread_local std::vector<float> gathered;
       if (gathered.size() < rows * call.k) gathered.resize(rows * call.k);
       call.gather(row, rows, gathered.data());
       a = gathered.data();
       lda = call.k;
+    } else if (call.k != 0) {
+      a += row * lda;
     }
     for (size_t panel = first_panel; panel < last_panel; ++panel) {
       const size_t column = panel * kPanelWidth;
       const size_t columns = std::min(kPanelWidth, call.n - column);
       for (size_t r = 0; r < rows; r += tile_rows) {
-        call.kernels->gemm_f32(std::min(tile_rows, rows - r), columns, call.k, a + r * lda, lda, call.b + column * call.k,
-                               call.bias == nullptr ? nullptr : call.bias + column, call.lo, call.hi,
-                               call.c + (row + r) * call.ldc + column, call.ldc);
+        call.kernels->gemm_f32(std::min(tile_rows, rows - r), columns, call.k, a + r * lda, lda,
+                               call.b + column * call.k,
+                               call.bias == nullptr ? nullptr : call.bias + column, call.lo,
+                               call.hi, call.c + (row + r) * call.ldc + column, call.ldc);
       }
     }
   };

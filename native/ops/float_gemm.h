@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// float32 GEMM driver: packed B and the walk over tiles. Each result is a chain of fused multiply-adds over k in order, so
-/// it has the same bits on every ISA and thread count.
+/// float32 GEMM driver: packed B and the walk over tiles. Each result is a chain of fused
+/// multiply-adds over k in order, so it has the same bits on every ISA and thread count.
 #pragma once
 
 #include <cstddef>
@@ -12,12 +12,15 @@
 
 namespace q8 {
 
-/// B in panels of 16 columns, each k rows of 16 floats; missing columns are 0. The layout is the same for every ISA.
+/// B in panels of 16 columns, each k rows of 16 floats; missing columns are 0. The layout is the
+/// same for every ISA.
 class PackedBF32 {
  public:
   /// b is K x N row-major (N x K when transposed), dense.
   static Status pack(const float* b, size_t k, size_t n, bool transposed, PackedBF32* out);
-  static size_t packed_floats(size_t k, size_t n) { return (n + kPanelWidth - 1) / kPanelWidth * kPanelWidth * k; }
+  static size_t packed_floats(size_t k, size_t n) {
+    return (n + kPanelWidth - 1) / kPanelWidth * kPanelWidth * k;
+  }
   /// Packs into memory of packed_floats(k, n).
   static void pack_into(const float* b, size_t k, size_t n, bool transposed, float* dst);
 
@@ -47,7 +50,8 @@ struct GemmF32Call {
   size_t ldc = 0;
   size_t threads = 0;
   const int32_t* cancel = nullptr;
-  /// A: row-major with `lda` elements between rows, or (when null) rows that gather(first, count, dst) writes densely.
+  /// A: row-major with `lda` elements between rows, or rows that gather(first, count, dst) writes
+  /// densely, if it is set.
   const float* a = nullptr;
   size_t lda = 0;
   std::function<void(size_t first, size_t count, float* dst)> gather;

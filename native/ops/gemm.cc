@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Matrix products: 8-bit and float32, with constant packed weights or with both operands computed at run time.
+/// Matrix products: 8-bit and float32, with constant packed weights or with both operands computed
+/// at run time.
 #include <algorithm>
 #include <limits>
 #include <utility>
@@ -62,7 +63,8 @@ struct Batch {
     n = reader.size("n");
     k = reader.size("k");
     const std::vector<int32_t> values = reader.int32s("batchOffsets");
-    if (values.size() % 3 != 0) reader.fail("three offsets per product", "batchOffsets", Code::kShapeMismatch);
+    if (values.size() % 3 != 0)
+      reader.fail("three offsets per product", "batchOffsets", Code::kShapeMismatch);
     for (const int32_t value : values) {
       if (value < 0) reader.fail("offsets of at least 0", "batchOffsets");
       offsets.push_back(static_cast<size_t>(value));
@@ -75,7 +77,8 @@ struct Batch {
   size_t b(size_t i) const { return offsets[i * 3 + 1]; }
   size_t y(size_t i) const { return offsets[i * 3 + 2]; }
 
-  /// Elements that operand `which` (0: a, 1: b, 2: y) of `size` elements per product needs. At most 2^31 + 2^62.
+  /// Elements that operand `which` (0: a, 1: b, 2: y) of `size` elements per product needs. At most
+  /// 2^31 + 2^62.
   size_t extent(size_t which, size_t size) const {
     size_t last = 0;
     for (size_t i = 0; i < count(); ++i) last = std::max(last, offsets[i * 3 + which]);
@@ -95,7 +98,8 @@ class QMatMul final : public Step {
     b_signed_ = reader.is_signed(b_);
     a_zero_point_ = reader.zero_point("aZeroPoint", a_);
     b_zero_point_ = reader.zero_point("bZeroPoint", b_);
-    spec_ = reader.output_spec(reader.ok() ? batch_.n : 0, batch_.extent(2, batch_.m * batch_.n), &y_);
+    spec_ =
+        reader.output_spec(reader.ok() ? batch_.n : 0, batch_.extent(2, batch_.m * batch_.n), &y_);
   }
 
   Status run(const RunContext& context) const override {
@@ -114,9 +118,9 @@ class QMatMul final : public Step {
  private:
   Status run_one(const RunContext& context, size_t i, size_t threads) const {
     PackedB packed;
-    const Status status =
-        PackedB::pack(table_, context.data<const uint8_t>(b_) + batch_.b(i), b_signed_, batch_.k, batch_.n, batch_.n,
-                      /*transposed=*/false, &b_zero_point_, 1, &packed, threads);
+    const Status status = PackedB::pack(table_, context.data<const uint8_t>(b_) + batch_.b(i),
+                                        b_signed_, batch_.k, batch_.n, batch_.n,
+                                        /*transposed=*/false, &b_zero_point_, 1, &packed, threads);
     if (!status.ok()) return status;
     const Columns columns(spec_, 0, packed, a_zero_point_, a_signed_);
     const size_t out_bytes = spec_.kind == OutKind::kU8 || spec_.kind == OutKind::kS8 ? 1 : 4;
@@ -218,8 +222,8 @@ class MatMul final : public Step {
     thread_local std::vector<float> packed;
     const size_t floats = PackedBF32::packed_floats(batch_.k, batch_.n);
     if (packed.size() < floats) packed.resize(floats);
-    PackedBF32::pack_into(context.data<const float>(b_) + batch_.b(i), batch_.k, batch_.n, /*transposed=*/false,
-                          packed.data());
+    PackedBF32::pack_into(context.data<const float>(b_) + batch_.b(i), batch_.k, batch_.n,
+                          /*transposed=*/false, packed.data());
     GemmF32Call call;
     call.kernels = &kernels_;
     call.m = batch_.m;
@@ -256,7 +260,8 @@ std::unique_ptr<Step> make_qgemm(StepReader& reader) {
   BufferId y = 0;
   OutputSpec spec = reader.output_spec(weights->n(), checked_product({m, weights->n()}), &y);
   if (!reader.ok()) return nullptr;
-  return std::make_unique<QGemm>(x, y, m, reader.is_signed(x), x_zero_point, std::move(spec), std::move(weights));
+  return std::make_unique<QGemm>(x, y, m, reader.is_signed(x), x_zero_point, std::move(spec),
+                                 std::move(weights));
 }
 
 std::unique_ptr<Step> make_qmatmul(StepReader& reader) { return std::make_unique<QMatMul>(reader); }

@@ -36,7 +36,8 @@ class Pool : public Step {
     if (reader.ok()) window_ = Window(geometry_, dtype_bytes(x_type_));
   }
 
-  /// Calls pixel(index, taps, count, y) with the taps inside the image and the first output element of each pixel.
+  /// Calls pixel(index, taps, count, y) with the taps inside the image and the first output element
+  /// of each pixel.
   template <typename Pixel>
   void for_pixels(const RunContext& context, const Pixel& pixel) const {
     const size_t pixels = geometry_.pixels();
@@ -65,7 +66,8 @@ class Pool : public Step {
 class MaxPool final : public Pool {
  public:
   explicit MaxPool(StepReader& reader)
-      : Pool(reader, {DType::kUint8, DType::kInt8, DType::kFloat32}, {DType::kUint8, DType::kInt8, DType::kFloat32}) {
+      : Pool(reader, {DType::kUint8, DType::kInt8, DType::kFloat32},
+             {DType::kUint8, DType::kInt8, DType::kFloat32}) {
     if (x_type_ != y_type_) reader.fail("the dtype of x", "y", Code::kUnsupportedDtype);
   }
 
@@ -89,7 +91,8 @@ class MaxPool final : public Pool {
   /// A window wholly in the padding has no maximum; the lowest value stands for it.
   void fill_lowest(uint8_t* y) const {
     if (x_type_ == DType::kFloat32) {
-      std::fill_n(reinterpret_cast<float*>(y), geometry_.channels, -std::numeric_limits<float>::infinity());
+      std::fill_n(reinterpret_cast<float*>(y), geometry_.channels,
+                  -std::numeric_limits<float>::infinity());
     } else {
       std::memset(y, x_type_ == DType::kInt8 ? 0x80 : 0, geometry_.channels);
     }
@@ -104,20 +107,24 @@ class Divisor {
     const size_t bottom = reader.size("padBottom");
     const size_t right = reader.size("padRight");
     if (!reader.ok() || !include_pad_ || g.pixels() == 0) return;
-    rows_ = counts(g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top + g.height + bottom);
-    columns_ = counts(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left + g.width + right);
+    rows_ = counts(g.out_height, g.kernel_height, g.stride_height, g.dilation_height,
+                   g.pad_top + g.height + bottom);
+    columns_ = counts(g.out_width, g.kernel_width, g.stride_width, g.dilation_width,
+                      g.pad_left + g.width + right);
   }
 
   float of(size_t pixel, size_t inside) const {
     // A window without any tap averages to 0.
     if (!include_pad_) return static_cast<float>(std::max<size_t>(inside, 1));
-    const size_t count = rows_[pixel / columns_.size() % rows_.size()] * columns_[pixel % columns_.size()];
+    const size_t count =
+        rows_[pixel / columns_.size() % rows_.size()] * columns_[pixel % columns_.size()];
     return static_cast<float>(std::max<size_t>(count, 1));
   }
 
  private:
   /// Taps of each output position that lie below `end`, counted from the start of the padding.
-  static std::vector<size_t> counts(size_t out, size_t kernel, size_t stride, size_t dilation, size_t end) {
+  static std::vector<size_t> counts(size_t out, size_t kernel, size_t stride, size_t dilation,
+                                    size_t end) {
     std::vector<size_t> counts(out);
     for (size_t o = 0; o < out; ++o) {
       for (size_t k = 0; k < kernel; ++k) counts[o] += o * stride + k * dilation < end;
@@ -132,12 +139,13 @@ class Divisor {
 
 class AveragePool final : public Pool {
  public:
-  explicit AveragePool(StepReader& reader) : Pool(reader, kFloat, kFloat), divisor_(reader, geometry_) {}
+  explicit AveragePool(StepReader& reader)
+      : Pool(reader, kFloat, kFloat), divisor_(reader, geometry_) {}
 
   Status run(const RunContext& context) const override {
     for_pixels(context, [&](size_t pixel, const uint8_t** taps, size_t count, uint8_t* y) {
-      kernels_.average_pool(geometry_.channels, count, typed<float>(taps), divisor_.of(pixel, count),
-                            reinterpret_cast<float*>(y));
+      kernels_.average_pool(geometry_.channels, count, typed<float>(taps),
+                            divisor_.of(pixel, count), reinterpret_cast<float*>(y));
     });
     return {};
   }
@@ -148,14 +156,17 @@ class AveragePool final : public Pool {
 
 class QAveragePool final : public Pool {
  public:
-  explicit QAveragePool(StepReader& reader) : Pool(reader, kCodes, kCodes), divisor_(reader, geometry_) {
+  explicit QAveragePool(StepReader& reader)
+      : Pool(reader, kCodes, kCodes), divisor_(reader, geometry_) {
     x_params_ = code_params(x_type_, reader.scale("xScale"), reader.zero_point("xZeroPoint", x_));
-    y_params_ = quantize_params(y_type_, reader.scale("yScale"), reader.zero_point("yZeroPoint", y_));
+    y_params_ =
+        quantize_params(y_type_, reader.scale("yScale"), reader.zero_point("yZeroPoint", y_));
   }
 
   Status run(const RunContext& context) const override {
     for_pixels(context, [&](size_t pixel, const uint8_t** taps, size_t count, uint8_t* y) {
-      kernels_.qaverage_pool(geometry_.channels, count, taps, x_params_, divisor_.of(pixel, count), y_params_, y);
+      kernels_.qaverage_pool(geometry_.channels, count, taps, x_params_, divisor_.of(pixel, count),
+                             y_params_, y);
     });
     return {};
   }
@@ -177,7 +188,8 @@ class QGlobalAveragePool final : public Step {
     y_ = reader.output("y", kCodes, checked_product({batch_, channels_}));
     x_flip_ = flip_of(reader.dtype(x_));
     x_zero_point_ = flipped_zero_point(reader.dtype(x_), reader.zero_point("xZeroPoint", x_));
-    y_params_ = quantize_params(reader.dtype(y_), reader.scale("multiplier"), reader.zero_point("yZeroPoint", y_));
+    y_params_ = quantize_params(reader.dtype(y_), reader.scale("multiplier"),
+                                reader.zero_point("yZeroPoint", y_));
   }
 
   Status run(const RunContext& context) const override {
@@ -190,7 +202,8 @@ class QGlobalAveragePool final : public Step {
         const size_t channel = i % blocks * kBlock;
         const size_t live = std::min(kBlock, channels_ - channel);
         int32_t sum[kBlock] = {};
-        kernels_.sum_rows(spatial_, live, channels_, x + image * spatial_ * channels_ + channel, x_flip_, sum);
+        kernels_.sum_rows(spatial_, live, channels_, x + image * spatial_ * channels_ + channel,
+                          x_flip_, sum);
         for (size_t c = 0; c < live; ++c) y[image * channels_ + channel + c] = requantize(sum[c]);
       }
     });
@@ -203,7 +216,9 @@ class QGlobalAveragePool final : public Step {
   /// y_params_.scale is a multiplier here.
   uint8_t requantize(int32_t sum) const {
     const uint32_t zero = static_cast<uint32_t>(spatial_) * static_cast<uint32_t>(x_zero_point_);
-    const float scaled = static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(sum) - zero)) * y_params_.scale;
+    const float scaled =
+        static_cast<float>(static_cast<int32_t>(static_cast<uint32_t>(sum) - zero)) *
+        y_params_.scale;
     const float bounded = std::min(std::max(scaled, y_params_.lo), y_params_.hi);
     // Adding 1.5 * 2^23 rounds to nearest, ties to even.
     const int32_t rounded = static_cast<int32_t>((bounded + 12582912.0f) - 12582912.0f);
@@ -223,9 +238,15 @@ class QGlobalAveragePool final : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_max_pool(StepReader& reader) { return std::make_unique<MaxPool>(reader); }
-std::unique_ptr<Step> make_average_pool(StepReader& reader) { return std::make_unique<AveragePool>(reader); }
-std::unique_ptr<Step> make_qaverage_pool(StepReader& reader) { return std::make_unique<QAveragePool>(reader); }
+std::unique_ptr<Step> make_max_pool(StepReader& reader) {
+  return std::make_unique<MaxPool>(reader);
+}
+std::unique_ptr<Step> make_average_pool(StepReader& reader) {
+  return std::make_unique<AveragePool>(reader);
+}
+std::unique_ptr<Step> make_qaverage_pool(StepReader& reader) {
+  return std::make_unique<QAveragePool>(reader);
+}
 std::unique_ptr<Step> make_qglobal_average_pool(StepReader& reader) {
   return std::make_unique<QGlobalAveragePool>(reader);
 }

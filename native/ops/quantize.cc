@@ -40,10 +40,11 @@ struct AxisParams {
   size_t elements() const { return checked_product({outer, axis, inner}); }
 };
 
-/// Calls row(a, first, count) for runs of elements of axis index a, or columns(first) for whole rows of the axis when inner
-/// is 1 and there are several.
+/// Calls row(a, first, count) for runs of elements of axis index a, or columns(first) for whole
+/// rows of the axis when inner is 1 and there are several.
 template <typename Row, typename AxisRow>
-void for_axis(const RunContext& context, const AxisParams& p, const Row& row, const AxisRow& axis_row) {
+void for_axis(const RunContext& context, const AxisParams& p, const Row& row,
+              const AxisRow& axis_row) {
   constexpr size_t kBytes = 5;  // of one element, both sides
   if (p.axis == 1) {
     for_parts(context, p.inner, kBytes, [&](size_t first, size_t count) { row(0, first, count); });
@@ -69,11 +70,14 @@ class Quantize final : public Step {
     for_axis(
         context, params_,
         [&](size_t a, size_t first, size_t count) {
-          kernels_.quantize(count, x + first, quantize_params(dtype_, params_.scale[a], params_.zero_point[a]), y + first);
+          kernels_.quantize(count, x + first,
+                            quantize_params(dtype_, params_.scale[a], params_.zero_point[a]),
+                            y + first);
         },
         [&](size_t first) {
-          kernels_.quantize_columns(params_.axis, x + first, params_.scale.data(), params_.zero_point.data(),
-                                    code_min(dtype_), code_max(dtype_), y + first);
+          kernels_.quantize_columns(params_.axis, x + first, params_.scale.data(),
+                                    params_.zero_point.data(), code_min(dtype_), code_max(dtype_),
+                                    y + first);
         });
     return {};
   }
@@ -131,7 +135,8 @@ class Dequantize final : public Step {
   AxisParams params_;
 };
 
-/// NCHW float to NHWC codes: each channel of a run of pixels is quantized into a small buffer, which is transposed.
+/// NCHW float to NHWC codes: each channel of a run of pixels is quantized into a small buffer,
+/// which is transposed.
 class QuantizeNhwc final : public Step {
  public:
   QuantizeNhwc(StepReader& reader) : kernels_(*reader.table().vector) {
@@ -141,7 +146,8 @@ class QuantizeNhwc final : public Step {
     const size_t elements = checked_product({batch_, channels_, spatial_});
     x_ = reader.input("x", kFloat, elements);
     y_ = reader.output("y", kCodes, elements);
-    params_ = quantize_params(reader.dtype(y_), reader.scale("scale"), reader.zero_point("zeroPoint", y_));
+    params_ = quantize_params(reader.dtype(y_), reader.scale("scale"),
+                              reader.zero_point("zeroPoint", y_));
   }
 
   Status run(const RunContext& context) const override {
@@ -153,7 +159,8 @@ class QuantizeNhwc final : public Step {
       for (size_t i = first; i < first + count; ++i) {
         const size_t image = i / blocks * channels_ * spatial_;
         const size_t pixel = i % blocks * kPixels;
-        quantize_block(x + image + pixel, y + image + pixel * channels_, std::min(kPixels, spatial_ - pixel));
+        quantize_block(x + image + pixel, y + image + pixel * channels_,
+                       std::min(kPixels, spatial_ - pixel));
       }
     });
     return {};
@@ -167,7 +174,8 @@ class QuantizeNhwc final : public Step {
     uint8_t codes[kChannels * kPixels];
     for (size_t c = 0; c < channels_; c += kChannels) {
       const size_t live = std::min(kChannels, channels_ - c);
-      for (size_t i = 0; i < live; ++i) kernels_.quantize(pixels, x + (c + i) * spatial_, params_, codes + i * kPixels);
+      for (size_t i = 0; i < live; ++i)
+        kernels_.quantize(pixels, x + (c + i) * spatial_, params_, codes + i * kPixels);
       kernels_.transpose_8(live, pixels, codes, kPixels, y + c, channels_);
     }
   }
@@ -228,7 +236,9 @@ std::unique_ptr<Step> make_dequantize(StepReader& reader) {
   return std::make_unique<Dequantize>(*reader.table().vector, x, y, dtype, std::move(params));
 }
 
-std::unique_ptr<Step> make_quantize_nhwc(StepReader& reader) { return std::make_unique<QuantizeNhwc>(reader); }
+std::unique_ptr<Step> make_quantize_nhwc(StepReader& reader) {
+  return std::make_unique<QuantizeNhwc>(reader);
+}
 
 std::unique_ptr<Step> make_lut(StepReader& reader) { return std::make_unique<Lut>(reader); }
 

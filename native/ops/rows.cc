@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Operators along one axis of [outer, axis, inner]: softmax, reductions, layer normalization. An axis with inner == 1 is
-/// contiguous and folds in the fixed order of VectorKernels; otherwise columns are folded row after row.
+/// Operators along one axis of [outer, axis, inner]: softmax, reductions, layer normalization. An
+/// axis with inner == 1 is contiguous and folds in the fixed order of VectorKernels; otherwise
+/// columns are folded row after row.
 #include <algorithm>
 
 #include "ops/steps.h"
@@ -24,12 +25,13 @@ struct Axis {
   template <typename Block>
   void for_column_blocks(const RunContext& context, size_t width, const Block& block) const {
     const size_t blocks = (inner + width - 1) / width;
-    for_parts(context, outer * blocks, size * std::min(width, inner) * 8, [&](size_t first, size_t count) {
-      for (size_t i = first; i < first + count; ++i) {
-        const size_t column = i % blocks * width;
-        block(i / blocks, column, std::min(width, inner - column));
-      }
-    });
+    for_parts(context, outer * blocks, size * std::min(width, inner) * 8,
+              [&](size_t first, size_t count) {
+                for (size_t i = first; i < first + count; ++i) {
+                  const size_t column = i % blocks * width;
+                  block(i / blocks, column, std::min(width, inner - column));
+                }
+              });
   }
 };
 
@@ -45,7 +47,8 @@ class Softmax final : public Step {
     float* y = context.data<float>(y_);
     if (axis_.inner == 1) {
       for_parts(context, axis_.outer, axis_.size * 16, [&](size_t first, size_t count) {
-        for (size_t o = first; o < first + count; ++o) kernels_.softmax(axis_.size, x + o * axis_.size, y + o * axis_.size);
+        for (size_t o = first; o < first + count; ++o)
+          kernels_.softmax(axis_.size, x + o * axis_.size, y + o * axis_.size);
       });
       return {};
     }
@@ -87,12 +90,14 @@ class Reduce final : public Step {
     float* y = context.data<float>(y_);
     if (axis_.inner == 1) {
       for_parts(context, axis_.outer, axis_.size * 4, [&](size_t first, size_t count) {
-        for (size_t o = first; o < first + count; ++o) y[o] = kernels_.reduce(kind_, axis_.size, x + o * axis_.size);
+        for (size_t o = first; o < first + count; ++o)
+          y[o] = kernels_.reduce(kind_, axis_.size, x + o * axis_.size);
       });
       return {};
     }
     axis_.for_column_blocks(context, kColumns, [&](size_t o, size_t column, size_t columns) {
-      kernels_.reduce_columns(kind_, axis_.size, axis_.inner, columns, x + o * axis_.size * axis_.inner + column,
+      kernels_.reduce_columns(kind_, axis_.size, axis_.inner, columns,
+                              x + o * axis_.size * axis_.inner + column,
                               y + o * axis_.inner + column);
     });
     return {};
@@ -150,6 +155,8 @@ class LayerNorm final : public Step {
 
 std::unique_ptr<Step> make_softmax(StepReader& reader) { return std::make_unique<Softmax>(reader); }
 std::unique_ptr<Step> make_reduce(StepReader& reader) { return std::make_unique<Reduce>(reader); }
-std::unique_ptr<Step> make_layer_norm(StepReader& reader) { return std::make_unique<LayerNorm>(reader); }
+std::unique_ptr<Step> make_layer_norm(StepReader& reader) {
+  return std::make_unique<LayerNorm>(reader);
+}
 
 }  // namespace q8

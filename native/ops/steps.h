@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Factories of the steps that are not convolutions, one family a file. They return null after reader.fail().
+/// Factories of the steps that are not convolutions, one family a file. They return null after
+/// reader.fail().
 #pragma once
 
 #include <memory>

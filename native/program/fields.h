@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/// Read access to one object of a program description, whatever language it comes from: native/binding implements it over a
-/// JavaScript object, so that the steps' factories know nothing of Node-API. Every method returns false when the property
-/// is absent or of another kind; arrays are copied, because nothing may change after it was checked.
+/// Read access to one object of a program description, whatever language it comes from:
+/// native/binding implements it over a JavaScript object, so that the steps' factories know nothing
+/// of Node-API. Every method returns false when the property is absent or of another kind; arrays
+/// are copied, because nothing may change after it was checked.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,8 @@
 
 namespace q8 {
 
-/// A copy of a typed array. Float16, bfloat16 and bool arrays appear as the uint16 and uint8 arrays that store them.
+/// A copy of a typed array. Float16, bfloat16 and bool arrays appear as the uint16 and uint8 arrays
+/// that store them.
 struct ArrayCopy {
   DType dtype = DType::kUint8;
   std::vector<uint8_t> bytes;

@@ -14,14 +14,15 @@ namespace q8 {
 inline constexpr size_t kSerialBytes = 64 * 1024;
 inline constexpr size_t kPartBytes = 32 * 1024;
 
-/// Calls body(first, count) for parts that cover [0, n), in parallel when n items of `item_bytes` bytes of traffic each
-/// exceed kSerialBytes. `body` must not throw.
+/// Calls body(first, count) for parts that cover [0, n), in parallel when n items of `item_bytes`
+/// bytes of traffic each exceed kSerialBytes. `body` must not throw.
 template <typename Body>
 void for_parts(const RunContext& context, size_t n, size_t item_bytes, const Body& body) {
   if (n == 0) return;
   const size_t threads = context.thread_count();
   if (threads == 1 || n * item_bytes <= kSerialBytes) return body(size_t{0}, n);
-  const size_t part = std::max<size_t>({kPartBytes / std::max<size_t>(item_bytes, 1), n / (threads * 8), 1});
+  const size_t part =
+      std::max<size_t>({kPartBytes / std::max<size_t>(item_bytes, 1), n / (threads * 8), 1});
   ThreadPool::instance().parallel_for((n + part - 1) / part, threads, [&](size_t index) {
     const size_t first = index * part;
     body(first, std::min(part, n - first));

@@ -50,7 +50,8 @@ constexpr StepKind kStepKinds[] = {
 constexpr size_t kMaxFreeArenas = 16;
 
 constexpr size_t round_up(size_t n) {
-  return (n + AlignedBuffer::kAlignment - 1) / AlignedBuffer::kAlignment * AlignedBuffer::kAlignment;
+  return (n + AlignedBuffer::kAlignment - 1) / AlignedBuffer::kAlignment *
+         AlignedBuffer::kAlignment;
 }
 
 }  // namespace
@@ -62,15 +63,18 @@ Status Program::add_buffer(const BufferInfo& info, const ArrayCopy* constant) {
   if (info.place == Place::kArena) {
     if (info.position % AlignedBuffer::kAlignment != 0 || info.position > arena_bytes_ ||
         bytes > arena_bytes_ - info.position) {
-      return {Code::kInvalidArgument, "Expected " + name + " to lie inside the arena, at a multiple of 64."};
+      return {Code::kInvalidArgument,
+              "Expected " + name + " to lie inside the arena, at a multiple of 64."};
     }
   } else if (info.place == Place::kConstant) {
     if (constant == nullptr || constant->bytes.size() != bytes) {
-      return {Code::kShapeMismatch, "Expected as many elements in the data of " + name + " as it declares."};
+      return {Code::kShapeMismatch,
+              "Expected as many elements in the data of " + name + " as it declares."};
     }
     memory = AlignedBuffer(bytes);
     if (bytes != 0) {
-      if (memory.data() == nullptr) return {Code::kOutOfMemory, "Cannot allocate memory for " + name + "."};
+      if (memory.data() == nullptr)
+        return {Code::kOutOfMemory, "Cannot allocate memory for " + name + "."};
       std::memcpy(memory.data(), constant->bytes.data(), bytes);
     }
   }
@@ -83,11 +87,14 @@ Status Program::add_step(const Fields& description) {
   std::string op;
   description.string("op", &op);
   const std::string name = "step " + std::to_string(steps_.size()) + " (" + op + ")";
-  const auto kind = std::find_if(std::begin(kStepKinds), std::end(kStepKinds), [&op](const StepKind& k) { return op == k.op; });
-  if (kind == std::end(kStepKinds)) return {Code::kInvalidArgument, "Expected a known op for " + name + "."};
+  const auto kind = std::find_if(std::begin(kStepKinds), std::end(kStepKinds),
+                                 [&op](const StepKind& k) { return op == k.op; });
+  if (kind == std::end(kStepKinds))
+    return {Code::kInvalidArgument, "Expected a known op for " + name + "."};
   StepReader reader(description, buffers_, table_);
   std::unique_ptr<Step> step = kind->make(reader);
-  if (!reader.ok()) return {reader.status().code(), "In " + name + ": " + reader.status().message()};
+  if (!reader.ok())
+    return {reader.status().code(), "In " + name + ": " + reader.status().message()};
   scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
   steps_.push_back(std::move(step));
   names_.push_back(op);
@@ -111,9 +118,11 @@ std::unique_ptr<Program::Arena> Program::take_arena() const {
   if (bytes != 0) std::memset(arena->memory.data(), 0, bytes);
   arena->buffers.resize(buffers_.size());
   for (size_t b = 0; b < buffers_.size(); ++b) {
-    if (buffers_[b].place == Place::kArena) arena->buffers[b] = arena->memory.data() + buffers_[b].position;
+    if (buffers_[b].place == Place::kArena)
+      arena->buffers[b] = arena->memory.data() + buffers_[b].position;
     // SAFETY: steps write to outputs and the arena only (StepReader::output), so the const is kept.
-    if (buffers_[b].place == Place::kConstant) arena->buffers[b] = const_cast<uint8_t*>(constants_[b].data());
+    if (buffers_[b].place == Place::kConstant)
+      arena->buffers[b] = const_cast<uint8_t*>(constants_[b].data());
   }
   return arena;
 }
@@ -123,10 +132,12 @@ void Program::give_back(std::unique_ptr<Arena> arena) const {
   if (free_arenas_.size() < kMaxFreeArenas) free_arenas_.push_back(std::move(arena));
 }
 
-Status Program::run(const std::vector<uint8_t*>& io, size_t threads, const int32_t* cancel, double* nanoseconds) const {
+Status Program::run(const std::vector<uint8_t*>& io, size_t threads, const int32_t* cancel,
+                    double* nanoseconds) const {
   std::unique_ptr<Arena> arena = take_arena();
   if (arena == nullptr) {
-    return {Code::kOutOfMemory, "Cannot allocate an arena of " + std::to_string(arena_bytes_ + scratch_bytes_) + " bytes."};
+    return {Code::kOutOfMemory, "Cannot allocate an arena of " +
+                                    std::to_string(arena_bytes_ + scratch_bytes_) + " bytes."};
   }
   for (size_t b = 0; b < buffers_.size(); ++b) {
     const Place place = buffers_[b].place;
@@ -147,7 +158,8 @@ Status Program::run(const std::vector<uint8_t*>& io, size_t threads, const int32
     }
     status = steps_[s]->run(context);
     if (!status.ok() && status.code() != Code::kAborted) {
-      status = Status(status.code(), "In step " + std::to_string(s) + " (" + names_[s] + "): " + status.message());
+      status = Status(status.code(),
+                      "In step " + std::to_string(s) + " (" + names_[s] + "): " + status.message());
     }
     if (nanoseconds != nullptr) {
       const Clock::time_point end = Clock::now();

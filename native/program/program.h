@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// A compiled plan: buffers of fixed sizes and a flat list of steps, immutable once built. Several runs may be in flight;
-/// each takes an arena from a free list, so that steady state allocates nothing.
+/// A compiled plan: buffers of fixed sizes and a flat list of steps, immutable once built. Several
+/// runs may be in flight; each takes an arena from a free list, so that steady state allocates
+/// nothing.
 #pragma once
 
 #include <cstddef>
@@ -20,20 +21,23 @@ namespace q8 {
 class Program {
  public:
   /// `table` provides the vector operators; packed weights bring their own.
-  Program(const KernelTable& table, size_t arena_bytes) : table_(table), arena_bytes_(arena_bytes) {}
+  Program(const KernelTable& table, size_t arena_bytes)
+      : table_(table), arena_bytes_(arena_bytes) {}
 
   /// Buffers come before steps. A constant's data is copied.
   Status add_buffer(const BufferInfo& info, const ArrayCopy* constant);
-  /// The description has the property "op" and those of its kind in binding.d.ts. Everything it may touch is checked here.
+  /// The description has the property "op" and those of its kind in binding.d.ts. Everything it may
+  /// touch is checked here.
   Status add_step(const Fields& description);
 
   const std::vector<BufferInfo>& buffers() const { return buffers_; }
   size_t step_count() const { return steps_.size(); }
   const std::string& step_name(size_t index) const { return names_[index]; }
 
-  /// `io[b]` is the memory of input or output buffer b (ignored for others), at least as large as its BufferInfo says.
-  /// `nanoseconds`, when not null, gets the time of each step. Thread: any.
-  Status run(const std::vector<uint8_t*>& io, size_t threads, const int32_t* cancel, double* nanoseconds) const;
+  /// `io[b]` is the memory of input or output buffer b (ignored for others), at least as large as
+  /// its BufferInfo says. `nanoseconds`, when not null, gets the time of each step. Thread: any.
+  Status run(const std::vector<uint8_t*>& io, size_t threads, const int32_t* cancel,
+             double* nanoseconds) const;
 
  private:
   struct Arena {

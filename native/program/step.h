@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// What a program is made of: tensors with a place, and steps that run on them. Steps are built once from a description
-/// that is checked against the tensors' sizes, so that run() needs no checks.
+/// What a program is made of: tensors with a place, and steps that run on them. Steps are built
+/// once from a description that is checked against the tensors' sizes, so that run() needs no
+/// checks.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,19 @@
 namespace q8 {
 
 enum class DType : uint8_t {
-  kFloat32, kUint8, kInt8, kInt32, kInt64, kBool, kFloat64, kUint16, kInt16, kUint32, kUint64, kFloat16, kBfloat16,
+  kFloat32,
+  kUint8,
+  kInt8,
+  kInt32,
+  kInt64,
+  kBool,
+  kFloat64,
+  kUint16,
+  kInt16,
+  kUint32,
+  kUint64,
+  kFloat16,
+  kBfloat16,
 };
 
 size_t dtype_bytes(DType dtype);
@@ -61,6 +74,4 @@ class Step {
   virtual Status run(const RunContext& context) const = 0;
 };
 
-
 }  // namespace q8
-

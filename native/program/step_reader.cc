@@ -35,7 +35,8 @@ size_t StepReader::size(const char* name, size_t min) {
 
 int32_t StepReader::integer(const char* name, int32_t min, int32_t max) {
   double value;
-  if (!fields_.number(name, &value) || !(value >= min && value <= max) || value != std::floor(value)) {
+  if (!fields_.number(name, &value) || !(value >= min && value <= max) ||
+      value != std::floor(value)) {
     fail("an integer from " + std::to_string(min) + " to " + std::to_string(max), name);
     return min;
   }
@@ -140,7 +141,9 @@ std::vector<float> StepReader::scales(const char* name, size_t count) {
   return values;
 }
 
-std::vector<int32_t> StepReader::int32s(const char* name) { return typed<int32_t>(name, DType::kInt32); }
+std::vector<int32_t> StepReader::int32s(const char* name) {
+  return typed<int32_t>(name, DType::kInt32);
+}
 
 std::vector<int32_t> StepReader::int32s(const char* name, size_t count) {
   std::vector<int32_t> values = int32s(name);
@@ -172,9 +175,11 @@ void StepReader::check_input(BufferId id, const char* name, DTypes dtypes, size_
   if (!ok()) return;
   const BufferInfo& buffer = buffers_[id];
   if (!dtypes.has(buffer.dtype)) {
-    fail(std::string("another dtype than ") + dtype_name(buffer.dtype), name, Code::kUnsupportedDtype);
+    fail(std::string("another dtype than ") + dtype_name(buffer.dtype), name,
+         Code::kUnsupportedDtype);
   } else if (buffer.elements < elements) {
-    fail("a buffer of at least " + std::to_string(elements) + " elements (it has " + std::to_string(buffer.elements) + ")",
+    fail("a buffer of at least " + std::to_string(elements) + " elements (it has " +
+             std::to_string(buffer.elements) + ")",
          name, Code::kShapeMismatch);
   }
 }
@@ -260,18 +265,23 @@ OutputSpec StepReader::output_spec(size_t columns, size_t elements, BufferId* y)
   } else {
     reader.fail("'requantize', 'dequantize' or 'int32'", "kind");
   }
-  if (spec.kind != OutKind::kF32 && !reader.is_null("bias")) spec.bias = reader.int32s("bias", columns);
-  if (status_.ok() && !reader.ok()) status_ = Status(reader.status().code(), "In output: " + reader.status().message());
+  if (spec.kind != OutKind::kF32 && !reader.is_null("bias"))
+    spec.bias = reader.int32s("bias", columns);
+  if (status_.ok() && !reader.ok())
+    status_ = Status(reader.status().code(), "In output: " + reader.status().message());
   return spec;
 }
 
-Columns::Columns(const OutputSpec& spec, size_t first, const PackedB& b, int32_t a_zero_point, bool a_signed)
+Columns::Columns(const OutputSpec& spec, size_t first, const PackedB& b, int32_t a_zero_point,
+                 bool a_signed)
     : bias(b.padded_n()) {
-  fold_bias(b, a_zero_point, a_signed, spec.bias.empty() ? nullptr : spec.bias.data() + first, bias.data());
+  fold_bias(b, a_zero_point, a_signed, spec.bias.empty() ? nullptr : spec.bias.data() + first,
+            bias.data());
   copy_scales(spec, first, b.n(), b.padded_n());
 }
 
-Columns::Columns(const OutputSpec& spec, size_t first, size_t count, std::vector<int32_t> folded_bias)
+Columns::Columns(const OutputSpec& spec, size_t first, size_t count,
+                 std::vector<int32_t> folded_bias)
     : bias(std::move(folded_bias)) {
   copy_scales(spec, first, count, bias.size());
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Reads and checks the properties of one step. Errors are sticky: the first one is kept, later reads return harmless values
-/// (0, empty, buffer 0), and the factory looks at ok() before it uses them.
+/// Reads and checks the properties of one step. Errors are sticky: the first one is kept, later
+/// reads return harmless values (0, empty, buffer 0), and the factory looks at ok() before it uses
+/// them.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,9 @@ class DTypes {
   constexpr DTypes(std::initializer_list<DType> list) : bits_(0) {
     for (const DType dtype : list) bits_ |= 1u << static_cast<unsigned>(dtype);
   }
-  constexpr bool has(DType dtype) const { return (bits_ >> static_cast<unsigned>(dtype) & 1u) != 0; }
+  constexpr bool has(DType dtype) const {
+    return (bits_ >> static_cast<unsigned>(dtype) & 1u) != 0;
+  }
 
  private:
   uint32_t bits_;
@@ -33,9 +36,10 @@ class DTypes {
 
 inline constexpr DTypes kFloat = {DType::kFloat32};
 inline constexpr DTypes kCodes = {DType::kUint8, DType::kInt8};
-inline constexpr DTypes kAnyDType = {DType::kFloat32, DType::kUint8,  DType::kInt8,   DType::kInt32,  DType::kInt64,
-                                     DType::kBool,    DType::kFloat64, DType::kUint16, DType::kInt16,  DType::kUint32,
-                                     DType::kUint64,  DType::kFloat16, DType::kBfloat16};
+inline constexpr DTypes kAnyDType = {
+    DType::kFloat32, DType::kUint8,   DType::kInt8,    DType::kInt32, DType::kInt64,
+    DType::kBool,    DType::kFloat64, DType::kUint16,  DType::kInt16, DType::kUint32,
+    DType::kUint64,  DType::kFloat16, DType::kBfloat16};
 
 /// OutputSpec of binding.d.ts for `columns` columns: what becomes of int32 accumulators.
 struct OutputSpec {
@@ -122,8 +126,10 @@ struct Columns {
   std::vector<float> scale;
   std::vector<float> float_bias;
 
-  /// Columns [first, first + b.n()) of `spec` for a product with `b`; a_zero_point as the user gave it.
-  Columns(const OutputSpec& spec, size_t first, const PackedB& b, int32_t a_zero_point, bool a_signed);
+  /// Columns [first, first + b.n()) of `spec` for a product with `b`; a_zero_point as the user gave
+  /// it.
+  Columns(const OutputSpec& spec, size_t first, const PackedB& b, int32_t a_zero_point,
+          bool a_signed);
   /// The same with an explicit folded bias of `padded` columns, of which `count` exist.
   Columns(const OutputSpec& spec, size_t first, size_t count, std::vector<int32_t> folded_bias);
 

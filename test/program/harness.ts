@@ -33,12 +33,8 @@ export function dtypeOf(data: Data): BufferDType {
   return found[1];
 }
 
-/** The step without what the harness adds: buffers 0.. are `inputs`, the last one is the output. */
-type Distribute<T> = T extends ProgramStep ? T : never;
-export type AnyStep = Distribute<ProgramStep>;
-
 /** A program whose inputs are buffers 0, 1, ... and whose only output is the buffer after them. */
-export function describeStep(step: AnyStep, inputs: Data[], output: Data): ProgramDescription {
+export function describeStep(step: ProgramStep, inputs: Data[], output: Data): ProgramDescription {
   const buffers: ProgramBuffer[] = inputs.map((data, index) => ({
     kind: 'input',
     index,
@@ -50,7 +46,7 @@ export function describeStep(step: AnyStep, inputs: Data[], output: Data): Progr
 }
 
 /** Runs one step on one ISA and returns `output`, filled. */
-export function runStep<T extends Data>(step: AnyStep, inputs: Data[], output: T, isa: string, threads = 1): T {
+export function runStep<T extends Data>(step: ProgramStep, inputs: Data[], output: T, isa: string, threads = 1): T {
   addon.createProgram(describeStep(step, inputs, output), isa).runSync(inputs, [output], threads);
   return output;
 }
@@ -160,8 +156,7 @@ export function outputReference(acc: number, c: number, spec: OutputSpec): numbe
 
 /** A random OutputSpec for `columns` columns and the array that takes its results. */
 export function randomOutput(columns: number, elements: number, random: Random): [OutputSpec, Data] {
-  const ints = () =>
-    random.below(2) ? Int32Array.from({ length: columns }, () => random.below(20001) - 10000) : null;
+  const ints = () => (random.below(2) ? Int32Array.from({ length: columns }, () => random.below(20001) - 10000) : null);
   const scales = () =>
     Float32Array.from({ length: random.below(2) ? columns : 1 }, () => (1 + random.below(1000)) / 2 ** 16);
   switch (random.below(4)) {

@@ -78,10 +78,20 @@ function check(problem: Case, random: Random, label: string): void {
   for (const isa of ISAS) {
     for (const threads of [1, 2]) {
       (y as Float32Array).fill(77);
-      const weights = addon.packConv(w, [outChannels, channels / group, kernelHeight, kernelWidth], group, wZeroPoint, isa);
+      const weights = addon.packConv(
+        w,
+        [outChannels, channels / group, kernelHeight, kernelWidth],
+        group,
+        wZeroPoint,
+        isa,
+      );
       const step = { op: 'qconv', x: 0, y: 1, weights, xZeroPoint, outChannels, group, output, ...geometry } as const;
       runStep(step, [x], y, isa, threads);
-      assert.deepEqual(y, expected, `${label} ${isa} threads ${threads} ${JSON.stringify({ ...geometry, group, outChannels })}`);
+      assert.deepEqual(
+        y,
+        expected,
+        `${label} ${isa} threads ${threads} ${JSON.stringify({ ...geometry, group, outChannels })}`,
+      );
     }
   }
 }
@@ -149,7 +159,14 @@ describe('program: qconv', () => {
     const random = new Random(6);
     const geometry = {
       ...{ batch: 1, height: 3, width: 3, channels: 1, outHeight: 2, outWidth: 2, kernelHeight: 2, kernelWidth: 2 },
-      ...{ strideHeight: 1_000_000, strideWidth: 1_000_000, dilationHeight: 1, dilationWidth: 1, padTop: 1, padLeft: 1 },
+      ...{
+        strideHeight: 1_000_000,
+        strideWidth: 1_000_000,
+        dilationHeight: 1,
+        dilationWidth: 1,
+        padTop: 1,
+        padLeft: 1,
+      },
     };
     check(makeCase(random, geometry, 1, 3), random, 'wide stride');
   });

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution for AVX2, 32 channels at a time. Two taps are interleaved byte by byte and widened with zeros to
-/// pairs of 16 bits, which vpmaddwd multiplies by pairs of weights: exact, and two products for one instruction. Per pair of
-/// taps and 32 channels: 2 loads, 2 flips, 6 unpacks (p5 on Intel, 2 ports on Zen), 4 vpmaddwd with weights from memory, 4
-/// adds. Registers: 4 sums + 2 loaded + 4 unpacked + zero + flip = 12 of 16 ymm.
+/// Depthwise convolution for AVX2, 32 channels at a time. Two taps are interleaved byte by byte and
+/// widened with zeros to pairs of 16 bits, which vpmaddwd multiplies by pairs of weights: exact,
+/// and two products for one instruction. Per pair of taps and 32 channels: 2 loads, 2 flips, 6
+/// unpacks (p5 on Intel, 2 ports on Zen), 4 vpmaddwd with weights from memory, 4 adds. Registers: 4
+/// sums + 2 loaded + 4 unpacked + zero + flip = 12 of 16 ymm.
 ///
-/// The unpacks leave 32 channels in the order below (low lane | high lane), which the packs of the epilogue undo:
+/// The unpacks leave 32 channels in the order below (low lane | high lane), which the packs of the
+/// epilogue undo:
 ///   vector 0: 0-3 | 16-19   1: 4-7 | 20-23   2: 8-11 | 24-27   3: 12-15 | 28-31
 ///
-/// Packed weights: blocks of 32 channels, each [pair of taps][4 vectors][8 channels][2 taps] as int16. The last block of a
-/// channel count that is no multiple of 32 starts at channels - 32 and repeats some channels, so that nothing is masked;
-/// fewer than 32 channels are staged through a buffer.
+/// Packed weights: blocks of 32 channels, each [pair of taps][4 vectors][8 channels][2 taps] as
+/// int16. The last block of a channel count that is no multiple of 32 starts at channels - 32 and
+/// repeats some channels, so that nothing is masked; fewer than 32 channels are staged through a
+/// buffer.
 #include <immintrin.h>
 
 #include "kernels/common/depthwise-inl.h"
@@ -32,7 +35,8 @@ size_t depthwise_packed_bytes(size_t channels, size_t taps) {
   return block_count(channels) * ((taps + 1) / 2) * kPairBytes;
 }
 
-void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst, int32_t* channel_sum) {
+void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst,
+                    int32_t* channel_sum) {
   int16_t* out = static_cast<int16_t*>(dst);
   for (size_t block = 0; block < block_count(channels); ++block) {
     const size_t first = block_start(block, channels);
@@ -41,7 +45,8 @@ void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip
         for (size_t i = 0; i < 8; ++i) {
           const size_t c = first + v * 4 + (i & 3) + (i >> 2) * 16;
           for (size_t t = pair * 2; t < pair * 2 + 2; ++t) {
-            *out++ = c < channels && t < taps ? static_cast<int8_t>(w[c * taps + t] ^ flip) : int16_t{0};
+            *out++ =
+                c < channels && t < taps ? static_cast<int8_t>(w[c * taps + t] ^ flip) : int16_t{0};
           }
         }
       }
@@ -53,7 +58,8 @@ void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip
 /// Eight 32-bit column values in the channel order of vector v.
 inline __m256i load_columns(const void* base, size_t v) {
   const __m128i* p = static_cast<const __m128i*>(base);
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(p + v)), _mm_loadu_si128(p + v + 4), 1);
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(p + v)),
+                                 _mm_loadu_si128(p + v + 4), 1);
 }
 inline __m256 load_columns(const float* base, size_t v) {
   return _mm256_castsi256_ps(load_columns(static_cast<const void*>(base), v));
@@ -63,7 +69,8 @@ inline __m256 load_columns(const float* base, size_t v) {
 inline void finish_block(const Epilogue& e, __m256i acc[4], const __m256i* inputs, void* out) {
   for (size_t v = 0; v < 4; ++v) {
     if (inputs != nullptr) {
-      acc[v] = _mm256_sub_epi32(acc[v], _mm256_mullo_epi32(load_columns(e.b_zero_point, v), inputs[v]));
+      acc[v] =
+          _mm256_sub_epi32(acc[v], _mm256_mullo_epi32(load_columns(e.b_zero_point, v), inputs[v]));
     }
     acc[v] = _mm256_add_epi32(acc[v], load_columns(e.bias, v));
   }
@@ -96,10 +103,11 @@ inline void finish_block(const Epilogue& e, __m256i acc[4], const __m256i* input
   }
 }
 
-/// One block of 32 channels for all pixels. kTaps is the number of taps, or 0 for args.taps. kWhole: 32 bytes may be read at
-/// each tap; otherwise args.channels bytes.
+/// One block of 32 channels for all pixels. kTaps is the number of taps, or 0 for args.taps.
+/// kWhole: 32 bytes may be read at each tap; otherwise args.channels bytes.
 template <size_t kTaps, bool kWhole, bool kZeroPoint>
-void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_t* weights, size_t offset, uint8_t* out) {
+void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_t* weights,
+               size_t offset, uint8_t* out) {
   const size_t taps = kTaps == 0 ? args.taps : kTaps;
   const size_t out_bytes = args.out_stride * output_bytes(epilogue.kind);
   const __m256i zero = _mm256_setzero_si256();
@@ -113,7 +121,8 @@ void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_
         memcpy(staged, source[t], args.channels);
         return _mm256_xor_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(staged)), flip);
       }
-      return _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source[t] + offset)), flip);
+      return _mm256_xor_si256(
+          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source[t] + offset)), flip);
     };
     __m256i acc[4] = {zero, zero, zero, zero};
     __m256i inputs[4] = {zero, zero, zero, zero};
@@ -125,7 +134,8 @@ void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_
                                 _mm256_unpacklo_epi8(high, zero), _mm256_unpackhi_epi8(high, zero)};
       for (size_t v = 0; v < 4; ++v) {
         acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(pairs[v], _mm256_load_si256(w + v)));
-        if constexpr (kZeroPoint) inputs[v] = _mm256_add_epi32(inputs[v], _mm256_madd_epi16(pairs[v], ones));
+        if constexpr (kZeroPoint)
+          inputs[v] = _mm256_add_epi32(inputs[v], _mm256_madd_epi16(pairs[v], ones));
       }
       w += 4;
     };
@@ -144,13 +154,16 @@ void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_
       for (size_t v = 0; v < 4; ++v) {
         for (size_t half = 0; half < 2; ++half) {
           const size_t c = v * 4 + half * 16;
-          _mm_store_si128(reinterpret_cast<__m128i*>(products + c),
-                          half == 0 ? _mm256_castsi256_si128(acc[v]) : _mm256_extracti128_si256(acc[v], 1));
+          _mm_store_si128(
+              reinterpret_cast<__m128i*>(products + c),
+              half == 0 ? _mm256_castsi256_si128(acc[v]) : _mm256_extracti128_si256(acc[v], 1));
           _mm_store_si128(reinterpret_cast<__m128i*>(sums + c),
-                          half == 0 ? _mm256_castsi256_si128(inputs[v]) : _mm256_extracti128_si256(inputs[v], 1));
+                          half == 0 ? _mm256_castsi256_si128(inputs[v])
+                                    : _mm256_extracti128_si256(inputs[v], 1));
         }
       }
-      for (size_t c = 0; c < args.channels; ++c) finish_channel(epilogue, c, products[c], sums[c], out);
+      for (size_t c = 0; c < args.channels; ++c)
+        finish_channel(epilogue, c, products[c], sums[c], out);
     }
     out += out_bytes;
   }
@@ -175,9 +188,12 @@ void run_blocks(const DepthwiseArgs& args) {
 void depthwise(const DepthwiseArgs& args) {
   if (args.channels < kBlock) return run_blocks<0, false>(args);
   switch (args.taps) {
-    case 9: return run_blocks<9, true>(args);
-    case 25: return run_blocks<25, true>(args);
-    default: return run_blocks<0, true>(args);
+    case 9:
+      return run_blocks<9, true>(args);
+    case 25:
+      return run_blocks<25, true>(args);
+    default:
+      return run_blocks<0, true>(args);
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Vector operators for AVX2 + FMA. Float GEMM tile 6x16: 12 accumulators + 2 of B + 1 of A = 15 of 16 ymm; 12 chains cover
-/// 4 cycles of FMA latency on 2 ports with room to spare.
+/// Vector operators for AVX2 + FMA. Float GEMM tile 6x16: 12 accumulators + 2 of B + 1 of A = 15 of
+/// 16 ymm; 12 chains cover 4 cycles of FMA latency on 2 ports with room to spare.
 #include <immintrin.h>
 
 #include <cstddef>

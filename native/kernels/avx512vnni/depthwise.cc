@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution for AVX512-VNNI, 64 channels at a time. Four taps are interleaved into dwords with byte and word
-/// unpacks, and one vpdpbusd multiplies them by four weights: all four multipliers of a lane do useful work. Per four taps
-/// and 64 channels: 4 loads, 4 flips, 8 unpacks (p5), 4 vpdpbusd (p0, p5) with weights from memory. Registers: 4 sums + 4
-/// loaded + 8 unpacked + flip = 17 of 32 zmm.
+/// Depthwise convolution for AVX512-VNNI, 64 channels at a time. Four taps are interleaved into
+/// dwords with byte and word unpacks, and one vpdpbusd multiplies them by four weights: all four
+/// multipliers of a lane do useful work. Per four taps and 64 channels: 4 loads, 4 flips, 8 unpacks
+/// (p5), 4 vpdpbusd (p0, p5) with weights from memory. Registers: 4 sums + 4 loaded + 8 unpacked +
+/// flip = 17 of 32 zmm.
 ///
-/// The unpacks leave 64 channels in this order, lane L holding those of 16 L + ...; the packs of the epilogue undo it:
+/// The unpacks leave 64 channels in this order, lane L holding those of 16 L + ...; the packs of
+/// the epilogue undo it:
 ///   vector 0: 0-3   1: 4-7   2: 8-11   3: 12-15
 ///
-/// Packed weights: blocks of 64 channels, each [group of 4 taps][4 vectors][16 channels][4 taps] as int8, zero where there is
-/// no channel or tap. Loads and stores of the last block are masked.
+/// Packed weights: blocks of 64 channels, each [group of 4 taps][4 vectors][16 channels][4 taps] as
+/// int8, zero where there is no channel or tap. Loads and stores of the last block are masked.
 #include <immintrin.h>
 
 #include "kernels/common/depthwise-inl.h"
@@ -28,7 +30,8 @@ size_t depthwise_packed_bytes(size_t channels, size_t taps) {
   return block_count(channels) * ((taps + 3) / 4) * kGroupBytes;
 }
 
-void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst, int32_t* channel_sum) {
+void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst,
+                    int32_t* channel_sum) {
   uint8_t* out = static_cast<uint8_t*>(dst);
   for (size_t block = 0; block < block_count(channels); ++block) {
     for (size_t group = 0; group < (taps + 3) / 4; ++group) {
@@ -45,7 +48,8 @@ void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip
   sum_channels(channels, taps, w, flip, channel_sum);
 }
 
-/// Bits of the channels that exist, for the 32-bit elements of vector v: quarter L of the channel mask, bits 4v..4v+3.
+/// Bits of the channels that exist, for the 32-bit elements of vector v: quarter L of the channel
+/// mask, bits 4v..4v+3.
 inline __mmask16 element_mask(__mmask64 channels, size_t v) {
   uint32_t mask = 0;
   for (size_t lane = 0; lane < 4; ++lane) {
@@ -60,8 +64,9 @@ inline __m512i column_offsets(size_t v) {
   return _mm512_add_epi32(base, _mm512_set1_epi32(static_cast<int32_t>(v * 4)));
 }
 
-/// Sixteen column values in the channel order of vector v: four 128-bit pieces, 16 columns apart, each read only if the
-/// block has any of its columns (column arrays are readable up to the next multiple of 16).
+/// Sixteen column values in the channel order of vector v: four 128-bit pieces, 16 columns apart,
+/// each read only if the block has any of its columns (column arrays are readable up to the next
+/// multiple of 16).
 inline __m512i load_columns(const void* base, size_t v, size_t columns) {
   const __m128i* p = static_cast<const __m128i*>(base) + v;
   __m512i value = _mm512_castsi128_si512(_mm_loadu_si128(p));
@@ -71,11 +76,12 @@ inline __m512i load_columns(const void* base, size_t v, size_t columns) {
   return value;
 }
 
-inline void finish_block(const Epilogue& e, __m512i acc[4], const __m512i* inputs, size_t columns, __mmask64 channels,
-                         void* out) {
+inline void finish_block(const Epilogue& e, __m512i acc[4], const __m512i* inputs, size_t columns,
+                         __mmask64 channels, void* out) {
   for (size_t v = 0; v < 4; ++v) {
     if (inputs != nullptr) {
-      acc[v] = _mm512_sub_epi32(acc[v], _mm512_mullo_epi32(load_columns(e.b_zero_point, v, columns), inputs[v]));
+      acc[v] = _mm512_sub_epi32(
+          acc[v], _mm512_mullo_epi32(load_columns(e.b_zero_point, v, columns), inputs[v]));
     }
     acc[v] = _mm512_add_epi32(acc[v], load_columns(e.bias, v, columns));
   }
@@ -83,7 +89,8 @@ inline void finish_block(const Epilogue& e, __m512i acc[4], const __m512i* input
     const __m512 lo = _mm512_set1_ps(e.lo);
     const __m512 hi = _mm512_set1_ps(e.hi);
     for (size_t v = 0; v < 4; ++v) {
-      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_castsi512_ps(load_columns(e.scale, v, columns)));
+      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]),
+                               _mm512_castsi512_ps(load_columns(e.scale, v, columns)));
       f = _mm512_min_ps(_mm512_max_ps(f, lo), hi);
       acc[v] = _mm512_cvtps_epi32(f);
     }
@@ -98,7 +105,8 @@ inline void finish_block(const Epilogue& e, __m512i acc[4], const __m512i* input
   for (size_t v = 0; v < 4; ++v) {
     __m512i value = acc[v];
     if (e.kind == OutKind::kF32) {
-      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), _mm512_castsi512_ps(load_columns(e.scale, v, columns)));
+      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]),
+                               _mm512_castsi512_ps(load_columns(e.scale, v, columns)));
       if (e.float_bias != nullptr) {
         f = _mm512_add_ps(f, _mm512_castsi512_ps(load_columns(e.float_bias, v, columns)));
       }
@@ -110,8 +118,8 @@ inline void finish_block(const Epilogue& e, __m512i acc[4], const __m512i* input
 
 /// One block for all pixels; kTaps is the number of taps, or 0 for args.taps.
 template <size_t kTaps, bool kZeroPoint>
-void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_t* weights, size_t offset,
-               size_t columns, uint8_t* out) {
+void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_t* weights,
+               size_t offset, size_t columns, uint8_t* out) {
   const size_t taps = kTaps == 0 ? args.taps : kTaps;
   const size_t out_bytes = args.out_stride * output_bytes(epilogue.kind);
   const __mmask64 channels = columns >= kBlock ? ~__mmask64{0} : (__mmask64{1} << columns) - 1;
@@ -136,8 +144,9 @@ void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_
       const __m512i high01 = _mm512_unpackhi_epi8(r0, r1);
       const __m512i low23 = _mm512_unpacklo_epi8(r2, r3);
       const __m512i high23 = _mm512_unpackhi_epi8(r2, r3);
-      const __m512i quads[4] = {_mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
-                                _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)};
+      const __m512i quads[4] = {
+          _mm512_unpacklo_epi16(low01, low23), _mm512_unpackhi_epi16(low01, low23),
+          _mm512_unpacklo_epi16(high01, high23), _mm512_unpackhi_epi16(high01, high23)};
       for (size_t v = 0; v < 4; ++v) {
         acc[v] = _mm512_dpbusd_epi32(acc[v], quads[v], _mm512_loadu_si512(w + v * 64));
         if constexpr (kZeroPoint) inputs[v] = _mm512_dpbusd_epi32(inputs[v], quads[v], ones);
@@ -167,9 +176,12 @@ void run_blocks(const DepthwiseArgs& args) {
 
 void depthwise(const DepthwiseArgs& args) {
   switch (args.taps) {
-    case 9: return run_blocks<9>(args);
-    case 25: return run_blocks<25>(args);
-    default: return run_blocks<0>(args);
+    case 9:
+      return run_blocks<9>(args);
+    case 25:
+      return run_blocks<25>(args);
+    default:
+      return run_blocks<0>(args);
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Vector operators for AVX-512. Float GEMM tile 12x16: 12 accumulators + 1 of B + 1 of A = 14 of 32 zmm, 12 chains for
-/// 4 cycles of FMA latency on 2 ports.
+/// Vector operators for AVX-512. Float GEMM tile 12x16: 12 accumulators + 1 of B + 1 of A = 14 of
+/// 32 zmm, 12 chains for 4 cycles of FMA latency on 2 ports.
 #include <immintrin.h>
 
 #include <cstddef>

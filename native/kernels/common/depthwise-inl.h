@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Pieces of depthwise convolution that every room shares: the scalar finish of one channel, and reading a few bytes.
+/// Pieces of depthwise convolution that every room shares: the scalar finish of one channel, and
+/// reading a few bytes.
 #pragma once
 
 #include <cmath>
@@ -12,10 +13,13 @@
 namespace q8 {
 namespace {
 
-/// Finishes channel `c` of a pixel from its sum of products and its sum of canonical inputs, and stores it.
-inline void finish_channel(const Epilogue& e, size_t c, int32_t products, int32_t inputs, void* out) {
+/// Finishes channel `c` of a pixel from its sum of products and its sum of canonical inputs, and
+/// stores it.
+inline void finish_channel(const Epilogue& e, size_t c, int32_t products, int32_t inputs,
+                           void* out) {
   uint32_t acc = static_cast<uint32_t>(products) + static_cast<uint32_t>(e.bias[c]);
-  if (e.b_zero_point != nullptr) acc -= static_cast<uint32_t>(e.b_zero_point[c]) * static_cast<uint32_t>(inputs);
+  if (e.b_zero_point != nullptr)
+    acc -= static_cast<uint32_t>(e.b_zero_point[c]) * static_cast<uint32_t>(inputs);
   const int32_t value = static_cast<int32_t>(acc);
   if (e.kind == OutKind::kS32) {
     static_cast<int32_t*>(out)[c] = value;
@@ -33,7 +37,9 @@ inline void finish_channel(const Epilogue& e, size_t c, int32_t products, int32_
   static_cast<uint8_t*>(out)[c] = static_cast<uint8_t>(rounded + e.zero_point);
 }
 
-inline size_t output_bytes(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
+inline size_t output_bytes(OutKind kind) {
+  return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4;
+}
 
 /// The epilogue of a kernel call that starts `channels` further.
 inline Epilogue advance(const Epilogue& epilogue, size_t channels) {
@@ -46,7 +52,8 @@ inline Epilogue advance(const Epilogue& epilogue, size_t channels) {
 }
 
 /// Sums of canonical (signed) weights per channel; zero for channels that only fill up the last 16.
-inline void sum_channels(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, int32_t* channel_sum) {
+inline void sum_channels(size_t channels, size_t taps, const uint8_t* w, uint8_t flip,
+                         int32_t* channel_sum) {
   const size_t padded = (channels + 15) / 16 * 16;
   for (size_t c = 0; c < padded; ++c) {
     int32_t sum = 0;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-/// Transcendental functions for the vector kernels: branch-free float code that a compiler vectorizes, with the same bits on
-/// every ISA (only +, -, *, /, integer shifts and comparisons; no libm, no contraction). Polynomials are Chebyshev fits made
-/// for these ranges. Errors, measured over all of the range where the result is normal: exp 1 ulp, log 2, tanh 2, sigmoid 3,
-/// erf 2, pow 1.
+/// Transcendental functions for the vector kernels: branch-free float code that a compiler
+/// vectorizes, with the same bits on every ISA (only +, -, *, /, integer shifts and comparisons; no
+/// libm, no contraction). Polynomials are Chebyshev fits made for these ranges. Errors, measured
+/// over all of the range where the result is normal: exp 1 ulp, log 2, tanh 2, sigmoid 3, erf 2,
+/// pow 1.
 #pragma once
 
 #include <cmath>
@@ -55,7 +56,8 @@ inline float exp_f32(float x) {
   // 2^n in two factors, because n reaches -150 and 128.
   const int32_t k = static_cast<int32_t>(n);
   const int32_t half = k >> 1;
-  const float scaled = (p * bits_to_float((half + 127) << 23)) * bits_to_float((k - half + 127) << 23);
+  const float scaled =
+      (p * bits_to_float((half + 127) << 23)) * bits_to_float((k - half + 127) << 23);
   return x == x ? scaled : x;
 }
 
@@ -208,7 +210,8 @@ inline float pow_f32(float x, float y) {
   const float magnitude = x < 0.0f ? -x : x;
   // Floats of 2^24 and more are even integers.
   const float y_magnitude = y < 0.0f ? -y : y;
-  const bool integer = y_magnitude >= 16777216.0f || static_cast<float>(static_cast<int32_t>(y)) == y;
+  const bool integer =
+      y_magnitude >= 16777216.0f || static_cast<float>(static_cast<int32_t>(y)) == y;
   const bool odd = integer && y_magnitude < 16777216.0f && (static_cast<int32_t>(y) & 1) != 0;
   const bool negative = float_to_bits(x) < 0;
   float result;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MIT
-/// Implementation of VectorKernels, compiled into each room with the room's flags. Plain loops that compilers vectorize; the
-/// float GEMM alone uses the room's `F32Lanes` (defined before this file is included): a type V of kWidth floats, load,
-/// store, broadcast, fma, and kRows, the rows of the GEMM tile that fit its registers. Everything has internal linkage.
+/// Implementation of VectorKernels, compiled into each room with the room's flags. Plain loops that
+/// compilers vectorize; the float GEMM alone uses the room's `F32Lanes` (defined before this file
+/// is included): a type V of kWidth floats, load, store, broadcast, fma, and kRows, the rows of the
+/// GEMM tile that fit its registers. Everything has internal linkage.
 #pragma once
 
 #include "kernels/common/math-inl.h"
 #include "kernels/vector_kernels.h"
 
-// No loop-carried dependence: lets a loop vectorize although its output may be its input (in place, same index).
+// No loop-carried dependence: lets a loop vectorize although its output may be its input (in place,
+// same index).
 #if defined(__clang__)
 #define Q8_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
@@ -25,7 +27,8 @@ namespace {
 // Quantization.
 
 inline uint8_t quantize_one(float x, const QuantizeParams& p) {
-  return static_cast<uint8_t>(static_cast<int32_t>(nearest(clamp(x / p.scale, p.lo, p.hi))) + p.zero_point);
+  return static_cast<uint8_t>(static_cast<int32_t>(nearest(clamp(x / p.scale, p.lo, p.hi))) +
+                              p.zero_point);
 }
 
 inline float dequantize_one(uint8_t code, const CodeParams& p) {
@@ -38,12 +41,13 @@ void quantize(size_t n, const float* x, const QuantizeParams& params, uint8_t* y
   for (size_t i = 0; i < n; ++i) y[i] = quantize_one(x[i], p);
 }
 
-void quantize_columns(size_t n, const float* x, const float* scale, const int32_t* zero_point, int32_t min, int32_t max,
-                      uint8_t* y) {
+void quantize_columns(size_t n, const float* x, const float* scale, const int32_t* zero_point,
+                      int32_t min, int32_t max, uint8_t* y) {
   Q8_INDEPENDENT
   for (size_t i = 0; i < n; ++i) {
     const int32_t zp = zero_point[i];
-    const float q = nearest(clamp(x[i] / scale[i], static_cast<float>(min - zp), static_cast<float>(max - zp)));
+    const float q =
+        nearest(clamp(x[i] / scale[i], static_cast<float>(min - zp), static_cast<float>(max - zp)));
     y[i] = static_cast<uint8_t>(static_cast<int32_t>(q) + zp);
   }
 }
@@ -54,8 +58,8 @@ void dequantize(size_t n, const uint8_t* x, const CodeParams& params, float* y) 
   for (size_t i = 0; i < n; ++i) y[i] = dequantize_one(x[i], p);
 }
 
-void dequantize_columns(size_t n, const uint8_t* x, uint8_t flip, const float* scale, const int32_t* zero_point,
-                        float* y) {
+void dequantize_columns(size_t n, const uint8_t* x, uint8_t flip, const float* scale,
+                        const int32_t* zero_point, float* y) {
   Q8_INDEPENDENT
   for (size_t i = 0; i < n; ++i) {
     y[i] = static_cast<float>(static_cast<int32_t>(x[i] ^ flip) - zero_point[i]) * scale[i];
@@ -71,9 +75,11 @@ void dequantize_s32(size_t n, const int32_t* x, float scale, int32_t zero_point,
   for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(wrapping_sub(x[i], zero_point)) * scale;
 }
 
-void dequantize_s32_columns(size_t n, const int32_t* x, const float* scale, const int32_t* zero_point, float* y) {
+void dequantize_s32_columns(size_t n, const int32_t* x, const float* scale,
+                            const int32_t* zero_point, float* y) {
   Q8_INDEPENDENT
-  for (size_t i = 0; i < n; ++i) y[i] = static_cast<float>(wrapping_sub(x[i], zero_point[i])) * scale[i];
+  for (size_t i = 0; i < n; ++i)
+    y[i] = static_cast<float>(wrapping_sub(x[i], zero_point[i])) * scale[i];
 }
 
 void lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
@@ -81,14 +87,16 @@ void lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
 }
 
 template <class Op>
-void qbinary_with(Op op, size_t n, const uint8_t* a, ptrdiff_t a_step, const CodeParams& a_params, const uint8_t* b,
-                  ptrdiff_t b_step, const CodeParams& b_params, const QuantizeParams& y_params, uint8_t* y) {
+void qbinary_with(Op op, size_t n, const uint8_t* a, ptrdiff_t a_step, const CodeParams& a_params,
+                  const uint8_t* b, ptrdiff_t b_step, const CodeParams& b_params,
+                  const QuantizeParams& y_params, uint8_t* y) {
   const CodeParams pa = a_params;
   const CodeParams pb = b_params;
   const QuantizeParams py = y_params;
   if (a_step == 1 && b_step == 1) {
     Q8_INDEPENDENT
-    for (size_t i = 0; i < n; ++i) y[i] = quantize_one(op(dequantize_one(a[i], pa), dequantize_one(b[i], pb)), py);
+    for (size_t i = 0; i < n; ++i)
+      y[i] = quantize_one(op(dequantize_one(a[i], pa), dequantize_one(b[i], pb)), py);
   } else if (a_step == 1 && b_step == 0) {
     const float vb = dequantize_one(b[0], pb);
     Q8_INDEPENDENT
@@ -106,26 +114,35 @@ void qbinary_with(Op op, size_t n, const uint8_t* a, ptrdiff_t a_step, const Cod
   }
 }
 
-void qbinary(BinaryKind kind, size_t n, const uint8_t* a, ptrdiff_t a_step, const CodeParams& a_params, const uint8_t* b,
-             ptrdiff_t b_step, const CodeParams& b_params, const QuantizeParams& y_params, uint8_t* y) {
-  const auto run = [&](auto op) { qbinary_with(op, n, a, a_step, a_params, b, b_step, b_params, y_params, y); };
+void qbinary(BinaryKind kind, size_t n, const uint8_t* a, ptrdiff_t a_step,
+             const CodeParams& a_params, const uint8_t* b, ptrdiff_t b_step,
+             const CodeParams& b_params, const QuantizeParams& y_params, uint8_t* y) {
+  const auto run = [&](auto op) {
+    qbinary_with(op, n, a, a_step, a_params, b, b_step, b_params, y_params, y);
+  };
   switch (kind) {
-    case BinaryKind::kAdd: return run([](float u, float v) { return u + v; });
-    case BinaryKind::kSub: return run([](float u, float v) { return u - v; });
-    case BinaryKind::kMul: return run([](float u, float v) { return u * v; });
-    default: return run([](float u, float v) { return u / v; });
+    case BinaryKind::kAdd:
+      return run([](float u, float v) { return u + v; });
+    case BinaryKind::kSub:
+      return run([](float u, float v) { return u - v; });
+    case BinaryKind::kMul:
+      return run([](float u, float v) { return u * v; });
+    default:
+      return run([](float u, float v) { return u / v; });
   }
 }
 
 // --------------------------------------------------------------------------------------------------------------------
 // Pooling.
 
-void sum_rows(size_t rows, size_t channels, size_t stride, const uint8_t* x, uint8_t flip, int32_t* sum) {
+void sum_rows(size_t rows, size_t channels, size_t stride, const uint8_t* x, uint8_t flip,
+              int32_t* sum) {
   for (size_t r = 0; r < rows; ++r) {
     const uint8_t* row = x + r * stride;
     Q8_INDEPENDENT
     for (size_t c = 0; c < channels; ++c) {
-      sum[c] = static_cast<int32_t>(static_cast<uint32_t>(sum[c]) + static_cast<uint32_t>(row[c] ^ flip));
+      sum[c] = static_cast<int32_t>(static_cast<uint32_t>(sum[c]) +
+                                    static_cast<uint32_t>(row[c] ^ flip));
     }
   }
 }
@@ -138,8 +155,9 @@ inline void for_column_blocks(size_t n, Body body) {
   }
 }
 
-void qaverage_pool(size_t channels, size_t taps, const uint8_t* const* source, const CodeParams& x_params,
-                   float divisor, const QuantizeParams& y_params, uint8_t* y) {
+void qaverage_pool(size_t channels, size_t taps, const uint8_t* const* source,
+                   const CodeParams& x_params, float divisor, const QuantizeParams& y_params,
+                   uint8_t* y) {
   const CodeParams px = x_params;
   const QuantizeParams py = y_params;
   for_column_blocks(channels, [&](size_t first, size_t count) {
@@ -154,7 +172,8 @@ void qaverage_pool(size_t channels, size_t taps, const uint8_t* const* source, c
   });
 }
 
-void average_pool(size_t channels, size_t taps, const float* const* source, float divisor, float* y) {
+void average_pool(size_t channels, size_t taps, const float* const* source, float divisor,
+                  float* y) {
   for_column_blocks(channels, [&](size_t first, size_t count) {
     float sum[kColumnBlock] = {};
     for (size_t t = 0; t < taps; ++t) {
@@ -214,8 +233,8 @@ inline float clamp_keep_nan(float x, float lo, float hi) {
 }
 
 template <size_t kRows>
-inline void gemm_f32_tile(size_t cols, size_t k, const float* a, size_t lda, const float* b, const float* bias, float lo,
-                          float hi, float* c, size_t ldc) {
+inline void gemm_f32_tile(size_t cols, size_t k, const float* a, size_t lda, const float* b,
+                          const float* bias, float lo, float hi, float* c, size_t ldc) {
   using V = F32Lanes::V;
   constexpr size_t kVectors = 16 / F32Lanes::kWidth;
   V acc[kRows][kVectors];
@@ -242,8 +261,8 @@ inline void gemm_f32_tile(size_t cols, size_t k, const float* a, size_t lda, con
 }
 
 template <size_t kRows = F32Lanes::kRows>
-void gemm_f32(size_t rows, size_t cols, size_t k, const float* a, size_t lda, const float* b, const float* bias, float lo,
-              float hi, float* c, size_t ldc) {
+void gemm_f32(size_t rows, size_t cols, size_t k, const float* a, size_t lda, const float* b,
+              const float* bias, float lo, float hi, float* c, size_t ldc) {
   if (rows == kRows) {
     gemm_f32_tile<kRows>(cols, k, a, lda, b, bias, lo, hi, c, ldc);
   } else if constexpr (kRows > 1) {
@@ -251,8 +270,8 @@ void gemm_f32(size_t rows, size_t cols, size_t k, const float* a, size_t lda, co
   }
 }
 
-void depthwise_f32(size_t channels, size_t taps, const float* const* source, const float* weights, const float* bias,
-                   float lo, float hi, float* y) {
+void depthwise_f32(size_t channels, size_t taps, const float* const* source, const float* weights,
+                   const float* bias, float lo, float hi, float* y) {
   for_column_blocks(channels, [&](size_t first, size_t count) {
     float sum[kColumnBlock] = {};
     for (size_t t = 0; t < taps; ++t) {
@@ -281,26 +300,39 @@ inline void map(size_t n, const float* x, float* y, Op op) {
 
 void unary(UnaryKind kind, size_t n, const float* x, float alpha, float beta, float* y) {
   switch (kind) {
-    case UnaryKind::kAbs: return map(n, x, y, [](float v) { return bits_to_float(float_to_bits(v) & 0x7fffffff); });
-    case UnaryKind::kNeg: return map(n, x, y, [](float v) { return -v; });
-    case UnaryKind::kRelu: return map(n, x, y, [](float v) { return v < 0.0f ? 0.0f : v; });
+    case UnaryKind::kAbs:
+      return map(n, x, y, [](float v) { return bits_to_float(float_to_bits(v) & 0x7fffffff); });
+    case UnaryKind::kNeg:
+      return map(n, x, y, [](float v) { return -v; });
+    case UnaryKind::kRelu:
+      return map(n, x, y, [](float v) { return v < 0.0f ? 0.0f : v; });
     case UnaryKind::kLeakyRelu:
       return map(n, x, y, [alpha](float v) {
         const float scaled = alpha * v;
         return v < 0.0f ? scaled : v;
       });
-    case UnaryKind::kClip: return map(n, x, y, [alpha, beta](float v) { return clamp_keep_nan(v, alpha, beta); });
-    case UnaryKind::kSigmoid: return map(n, x, y, sigmoid_f32);
+    case UnaryKind::kClip:
+      return map(n, x, y, [alpha, beta](float v) { return clamp_keep_nan(v, alpha, beta); });
+    case UnaryKind::kSigmoid:
+      return map(n, x, y, sigmoid_f32);
     case UnaryKind::kHardSigmoid:
-      return map(n, x, y, [alpha, beta](float v) { return clamp_keep_nan(alpha * v + beta, 0.0f, 1.0f); });
+      return map(n, x, y,
+                 [alpha, beta](float v) { return clamp_keep_nan(alpha * v + beta, 0.0f, 1.0f); });
     case UnaryKind::kHardSwish:
-      return map(n, x, y, [](float v) { return v * clamp_keep_nan(v * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f); });
-    case UnaryKind::kTanh: return map(n, x, y, tanh_f32);
-    case UnaryKind::kExp: return map(n, x, y, exp_f32);
-    case UnaryKind::kLog: return map(n, x, y, log_f32);
-    case UnaryKind::kSqrt: return map(n, x, y, [](float v) { return sqrtf(v); });
-    case UnaryKind::kReciprocal: return map(n, x, y, [](float v) { return 1.0f / v; });
-    case UnaryKind::kErf: return map(n, x, y, erf_f32);
+      return map(n, x, y,
+                 [](float v) { return v * clamp_keep_nan(v * (1.0f / 6.0f) + 0.5f, 0.0f, 1.0f); });
+    case UnaryKind::kTanh:
+      return map(n, x, y, tanh_f32);
+    case UnaryKind::kExp:
+      return map(n, x, y, exp_f32);
+    case UnaryKind::kLog:
+      return map(n, x, y, log_f32);
+    case UnaryKind::kSqrt:
+      return map(n, x, y, [](float v) { return sqrtf(v); });
+    case UnaryKind::kReciprocal:
+      return map(n, x, y, [](float v) { return 1.0f / v; });
+    case UnaryKind::kErf:
+      return map(n, x, y, erf_f32);
     case UnaryKind::kGelu:
       return map(n, x, y, [](float v) { return (0.5f * v) * (1.0f + erf_f32(v * 0.707106781f)); });
     case UnaryKind::kGeluTanh:
@@ -313,23 +345,29 @@ void unary(UnaryKind kind, size_t n, const float* x, float alpha, float beta, fl
         const float scaled = alpha * (exp_f32(v) - 1.0f);
         return v < 0.0f ? scaled : v;
       });
-    case UnaryKind::kSoftplus: return map(n, x, y, softplus_f32);
-    case UnaryKind::kFloor: return map(n, x, y, [](float v) { return floorf(v); });
-    case UnaryKind::kCeil: return map(n, x, y, [](float v) { return ceilf(v); });
+    case UnaryKind::kSoftplus:
+      return map(n, x, y, softplus_f32);
+    case UnaryKind::kFloor:
+      return map(n, x, y, [](float v) { return floorf(v); });
+    case UnaryKind::kCeil:
+      return map(n, x, y, [](float v) { return ceilf(v); });
     case UnaryKind::kRound:
       return map(n, x, y, [](float v) {
         const float magnitude = bits_to_float(float_to_bits(v) & 0x7fffffff);
         // 2^23 and above (and NaN) have no fraction. The sign is put back for -0.
         const float rounded = (magnitude + 8388608.0f) - 8388608.0f;
-        const float with_sign = bits_to_float(float_to_bits(rounded) | (float_to_bits(v) & INT32_MIN));
+        const float with_sign =
+            bits_to_float(float_to_bits(rounded) | (float_to_bits(v) & INT32_MIN));
         return magnitude < 8388608.0f ? with_sign : v;
       });
-    case UnaryKind::kSilu: return map(n, x, y, [](float v) { return v / (1.0f + exp_f32(-v)); });
+    case UnaryKind::kSilu:
+      return map(n, x, y, [](float v) { return v / (1.0f + exp_f32(-v)); });
   }
 }
 
 template <class Op>
-void binary_with(Op op, size_t n, const float* a, ptrdiff_t a_step, const float* b, ptrdiff_t b_step, float* y) {
+void binary_with(Op op, size_t n, const float* a, ptrdiff_t a_step, const float* b,
+                 ptrdiff_t b_step, float* y) {
   if (a_step == 1 && b_step == 1) {
     Q8_INDEPENDENT
     for (size_t i = 0; i < n; ++i) y[i] = op(a[i], b[i]);
@@ -348,13 +386,18 @@ void binary_with(Op op, size_t n, const float* a, ptrdiff_t a_step, const float*
   }
 }
 
-void binary(BinaryKind kind, size_t n, const float* a, ptrdiff_t a_step, const float* b, ptrdiff_t b_step, float* y) {
+void binary(BinaryKind kind, size_t n, const float* a, ptrdiff_t a_step, const float* b,
+            ptrdiff_t b_step, float* y) {
   const auto run = [&](auto op) { binary_with(op, n, a, a_step, b, b_step, y); };
   switch (kind) {
-    case BinaryKind::kAdd: return run([](float u, float v) { return u + v; });
-    case BinaryKind::kSub: return run([](float u, float v) { return u - v; });
-    case BinaryKind::kMul: return run([](float u, float v) { return u * v; });
-    case BinaryKind::kDiv: return run([](float u, float v) { return u / v; });
+    case BinaryKind::kAdd:
+      return run([](float u, float v) { return u + v; });
+    case BinaryKind::kSub:
+      return run([](float u, float v) { return u - v; });
+    case BinaryKind::kMul:
+      return run([](float u, float v) { return u * v; });
+    case BinaryKind::kDiv:
+      return run([](float u, float v) { return u / v; });
     // NaN in either operand gives NaN.
     case BinaryKind::kMin:
       return run([](float u, float v) {
@@ -368,7 +411,8 @@ void binary(BinaryKind kind, size_t n, const float* a, ptrdiff_t a_step, const f
       });
     case BinaryKind::kPow:
       if (b_step == 0 && b[0] == 2.0f) return run([](float u, float) { return u * u; });
-      if (b_step == 0 && b[0] == 0.5f) return run([](float u, float) { return u == -INFINITY ? INFINITY : sqrtf(u + 0.0f); });
+      if (b_step == 0 && b[0] == 0.5f)
+        return run([](float u, float) { return u == -INFINITY ? INFINITY : sqrtf(u + 0.0f); });
       return run(pow_f32);
     case BinaryKind::kPrelu:
       return run([](float u, float v) {
@@ -383,7 +427,8 @@ void binary(BinaryKind kind, size_t n, const float* a, ptrdiff_t a_step, const f
 
 constexpr size_t kPartials = 16;
 
-/// Folds f(x[i]) into kPartials interleaved accumulators and these in halves: an order that no vector width changes.
+/// Folds f(x[i]) into kPartials interleaved accumulators and these in halves: an order that no
+/// vector width changes.
 template <class Map, class Fold>
 inline float fold_row(size_t n, const float* x, float identity, Map f, Fold fold) {
   float part[kPartials];
@@ -436,15 +481,20 @@ void softmax_columns(size_t axis, size_t stride, size_t n, const float* x, float
 
 float reduce(ReduceKind kind, size_t n, const float* x) {
   switch (kind) {
-    case ReduceKind::kMean: return fold_row(n, x, 0.0f, same, plus) / static_cast<float>(n);
-    case ReduceKind::kSum: return fold_row(n, x, 0.0f, same, plus);
-    case ReduceKind::kMax: return fold_row(n, x, -INFINITY, same, select_max);
-    default: return fold_row(n, x, INFINITY, same, select_min);
+    case ReduceKind::kMean:
+      return fold_row(n, x, 0.0f, same, plus) / static_cast<float>(n);
+    case ReduceKind::kSum:
+      return fold_row(n, x, 0.0f, same, plus);
+    case ReduceKind::kMax:
+      return fold_row(n, x, -INFINITY, same, select_max);
+    default:
+      return fold_row(n, x, INFINITY, same, select_min);
   }
 }
 
 template <class Fold>
-inline void fold_columns(size_t axis, size_t stride, size_t n, const float* x, float identity, float* y, Fold fold) {
+inline void fold_columns(size_t axis, size_t stride, size_t n, const float* x, float identity,
+                         float* y, Fold fold) {
   for (size_t c = 0; c < n; ++c) y[c] = identity;
   for (size_t a = 0; a < axis; ++a) {
     const float* row = x + a * stride;
@@ -453,11 +503,15 @@ inline void fold_columns(size_t axis, size_t stride, size_t n, const float* x, f
   }
 }
 
-void reduce_columns(ReduceKind kind, size_t axis, size_t stride, size_t n, const float* x, float* y) {
+void reduce_columns(ReduceKind kind, size_t axis, size_t stride, size_t n, const float* x,
+                    float* y) {
   switch (kind) {
-    case ReduceKind::kMax: return fold_columns(axis, stride, n, x, -INFINITY, y, select_max);
-    case ReduceKind::kMin: return fold_columns(axis, stride, n, x, INFINITY, y, select_min);
-    default: break;
+    case ReduceKind::kMax:
+      return fold_columns(axis, stride, n, x, -INFINITY, y, select_max);
+    case ReduceKind::kMin:
+      return fold_columns(axis, stride, n, x, INFINITY, y, select_min);
+    default:
+      break;
   }
   fold_columns(axis, stride, n, x, 0.0f, y, plus);
   if (kind != ReduceKind::kMean) return;
@@ -465,7 +519,8 @@ void reduce_columns(ReduceKind kind, size_t axis, size_t stride, size_t n, const
   map(n, y, y, [count](float v) { return v / count; });
 }
 
-void layer_norm(size_t n, const float* x, const float* scale, const float* bias, float epsilon, float* y) {
+void layer_norm(size_t n, const float* x, const float* scale, const float* bias, float epsilon,
+                float* y) {
   const float count = static_cast<float>(n);
   const float mean = fold_row(n, x, 0.0f, same, plus) / count;
   const auto squared_distance = [mean](float v) { return (v - mean) * (v - mean); };
@@ -485,7 +540,8 @@ void layer_norm(size_t n, const float* x, const float* scale, const float* bias,
 
 /// Square blocks keep the lines of both sides in the first-level cache.
 template <class T>
-inline void transpose(size_t rows, size_t cols, const T* x, size_t x_stride, T* y, size_t y_stride) {
+inline void transpose(size_t rows, size_t cols, const T* x, size_t x_stride, T* y,
+                      size_t y_stride) {
   constexpr size_t kBlock = 64 / sizeof(T) > 32 ? 32 : 64 / sizeof(T);
   for (size_t r0 = 0; r0 < rows; r0 += kBlock) {
     const size_t r1 = rows - r0 < kBlock ? rows : r0 + kBlock;
@@ -498,19 +554,42 @@ inline void transpose(size_t rows, size_t cols, const T* x, size_t x_stride, T* 
   }
 }
 
-void transpose_8(size_t rows, size_t cols, const uint8_t* x, size_t x_stride, uint8_t* y, size_t y_stride) {
+void transpose_8(size_t rows, size_t cols, const uint8_t* x, size_t x_stride, uint8_t* y,
+                 size_t y_stride) {
   transpose(rows, cols, x, x_stride, y, y_stride);
 }
-void transpose_32(size_t rows, size_t cols, const uint32_t* x, size_t x_stride, uint32_t* y, size_t y_stride) {
+void transpose_32(size_t rows, size_t cols, const uint32_t* x, size_t x_stride, uint32_t* y,
+                  size_t y_stride) {
   transpose(rows, cols, x, x_stride, y, y_stride);
 }
 
 constexpr VectorKernels kVectorKernels = {
-    quantize,      quantize_columns, dequantize,    dequantize_columns, dequantize_s32, dequantize_s32_columns,
-    lut,           qbinary,          sum_rows,      qaverage_pool,      average_pool,   max_pool_u8,
-    max_pool_s8,   max_pool_f32,     F32Lanes::kRows, gemm_f32<F32Lanes::kRows>, depthwise_f32, unary,
-    binary,        softmax,          softmax_columns, reduce,           reduce_columns, layer_norm,
-    transpose_8,   transpose_32,
+    quantize,
+    quantize_columns,
+    dequantize,
+    dequantize_columns,
+    dequantize_s32,
+    dequantize_s32_columns,
+    lut,
+    qbinary,
+    sum_rows,
+    qaverage_pool,
+    average_pool,
+    max_pool_u8,
+    max_pool_s8,
+    max_pool_f32,
+    F32Lanes::kRows,
+    gemm_f32<F32Lanes::kRows>,
+    depthwise_f32,
+    unary,
+    binary,
+    softmax,
+    softmax_columns,
+    reduce,
+    reduce_columns,
+    layer_norm,
+    transpose_8,
+    transpose_32,
 };
 
 }  // namespace

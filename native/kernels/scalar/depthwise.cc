@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution in portable C++: the reference. Packed weights are canonical s8, [channels][taps] as in ONNX.
+/// Depthwise convolution in portable C++: the reference. Packed weights are canonical s8,
+/// [channels][taps] as in ONNX.
 #include "kernels/common/depthwise-inl.h"
 
 namespace q8::scalar {
@@ -7,7 +8,8 @@ namespace {
 
 size_t depthwise_packed_bytes(size_t channels, size_t taps) { return channels * taps; }
 
-void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst, int32_t* channel_sum) {
+void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst,
+                    int32_t* channel_sum) {
   uint8_t* out = static_cast<uint8_t*>(dst);
   for (size_t i = 0; i < channels * taps; ++i) out[i] = w[i] ^ flip;
   sum_channels(channels, taps, w, flip, channel_sum);
