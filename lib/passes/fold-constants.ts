@@ -25,7 +25,14 @@ const LARGE_BYTES = 2 ** 20;
 const MAX_GROWTH = 8;
 
 /** Operators that give another answer each time. */
-const RANDOM_OPS = new Set(['RandomNormal', 'RandomNormalLike', 'RandomUniform', 'RandomUniformLike', 'Multinomial', 'Bernoulli']);
+const RANDOM_OPS = new Set([
+  'RandomNormal',
+  'RandomNormalLike',
+  'RandomUniform',
+  'RandomUniformLike',
+  'Multinomial',
+  'Bernoulli',
+]);
 
 /** Replaces nodes whose inputs are all constant by their results, bodies included. Each node runs at most once. */
 export function foldConstants(graph: Graph, options: FoldOptions = {}): boolean {

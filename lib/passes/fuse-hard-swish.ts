@@ -25,7 +25,12 @@ export function fuseHardSwish(graph: Graph): boolean {
     if (!scale || captured.has(scale.output) || !isSixth(scale, mul.output)) continue;
     const result = new Value(graph.uniqueName(`${mul.output.name}_hard_swish`), scale.output.type);
     for (const node of [add, clip, mul]) graph.removeNode(node);
-    graph.addNode({ name: graph.uniqueName(`${mul.name}_hard_swish`), op: 'HardSwish', inputs: [x], outputs: [result] });
+    graph.addNode({
+      name: graph.uniqueName(`${mul.name}_hard_swish`),
+      op: 'HardSwish',
+      inputs: [x],
+      outputs: [result],
+    });
     graph.replaceAllUses(scale.output, result);
     graph.removeNode(scale);
     changed = true;

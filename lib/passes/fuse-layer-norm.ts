@@ -65,7 +65,8 @@ function matchFrom(graph: Graph, mean: Node, captured: ReadonlySet<Value>): Matc
   const scale = otherInput(multiply, divide.output);
   const bias = otherInput(add, multiply.output);
   const size = x.type?.shape?.at(-1);
-  if (!scale || !bias || !isVector(floatConstant(scale), size) || !isVector(floatConstant(bias), size)) return undefined;
+  if (!scale || !bias || !isVector(floatConstant(scale), size) || !isVector(floatConstant(bias), size))
+    return undefined;
   const nodes = [mean, sub, square, variance, addEpsilon, root, divide, multiply, add];
   return { x, epsilon: epsilon.data[0], scale, bias, nodes };
 }

@@ -14,10 +14,14 @@ export function checkSupport(graph: Graph): void {
     return `${operator} (${count} "${nodes[0].name}")${close && close !== nodes[0].op ? `, did the exporter mean ${close}?` : ''}`;
   });
   const first = [...missing.values()][0][0];
-  throw new Q8Error('ERR_Q8_UNSUPPORTED_OP', `The model uses operators that q8 does not support: ${lines.join('; ')}.`, {
-    node: first.name,
-    hint: 'export the model with standard ONNX operators.',
-  });
+  throw new Q8Error(
+    'ERR_Q8_UNSUPPORTED_OP',
+    `The model uses operators that q8 does not support: ${lines.join('; ')}.`,
+    {
+      node: first.name,
+      hint: 'export the model with standard ONNX operators.',
+    },
+  );
 }
 
 function collect(graph: Graph, missing: Map<string, Node[]>): void {

@@ -46,7 +46,12 @@ export interface Stage {
   /** Bytes of memory that one run needs for intermediate results. */
   readonly arenaBytes: number;
   /** What comes after: the values that it reads, and plans by their shapes. Null when the routine is complete. */
-  readonly rest: { start: number; carried: readonly Value[]; constants: ReadonlyMap<Value, Tensor>; plans: PlanCache<Stage> } | null;
+  readonly rest: {
+    start: number;
+    carried: readonly Value[];
+    constants: ReadonlyMap<Value, Tensor>;
+    plans: PlanCache<Stage>;
+  } | null;
   /** Runs in flight. */
   users: number;
   retired: boolean;
@@ -85,7 +90,9 @@ export function compileStage(routine: Routine, from: StageStart, options: Compil
     typeOf: (value) => inference.typeOf(value),
     constantOf: (value) => inference.constantOf(value),
     arenaBytes: partition.arenaBytes,
-    rest: complete ? null : restOf(next, [...from.types.keys(), ...produced].filter(isNeeded), from, inference, options),
+    rest: complete
+      ? null
+      : restOf(next, [...from.types.keys(), ...produced].filter(isNeeded), from, inference, options),
     users: 0,
     retired: false,
   };
@@ -188,7 +195,10 @@ class Partition {
       const at = Number(/step (\d+)/i.exec((cause as Error).message)?.[1] ?? Number.NaN);
       const node = nodes[at] ?? undefined;
       const where = node ? ` at node "${node.name}" (${node.op})` : '';
-      throw new Q8Error('ERR_Q8_INTERNAL', `The plan was refused${where}: ${(cause as Error).message}`, { node: node?.name, cause });
+      throw new Q8Error('ERR_Q8_INTERNAL', `The plan was refused${where}: ${(cause as Error).message}`, {
+        node: node?.name,
+        cause,
+      });
     }
     this.arenaBytes = Math.max(this.arenaBytes, description.arenaBytes);
     return {
@@ -245,12 +255,19 @@ class Partition {
     } catch (error) {
       if (error instanceof Q8Error) {
         if (error.node !== undefined) throw error;
-        throw new Q8Error(error.code, `${error.message} (node "${node.name}", ${node.op})`, { node: node.name, cause: error });
+        throw new Q8Error(error.code, `${error.message} (node "${node.name}", ${node.op})`, {
+          node: node.name,
+          cause: error,
+        });
       }
-      throw new Q8Error('ERR_Q8_INTERNAL', `Node "${node.name}" (${node.op}) cannot be compiled: ${(error as Error).message}`, {
-        node: node.name,
-        cause: error,
-      });
+      throw new Q8Error(
+        'ERR_Q8_INTERNAL',
+        `Node "${node.name}" (${node.op}) cannot be compiled: ${(error as Error).message}`,
+        {
+          node: node.name,
+          cause: error,
+        },
+      );
     }
   }
 }

@@ -11,7 +11,14 @@ import { lookupOp } from '../ops/registry';
 import { allocate } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
-import { type CompileOptions, compileStage, type NativeStep, retireStage, type Stage, type StageStart } from './compile';
+import {
+  type CompileOptions,
+  compileStage,
+  type NativeStep,
+  retireStage,
+  type Stage,
+  type StageStart,
+} from './compile';
 import { PlanCache } from './plan-cache';
 import { makeRoutine, type Routine } from './routine';
 
@@ -29,7 +36,7 @@ export interface NativeCall {
  */
 export type Walk = Generator<NativeCall | null, Tensor[], void>;
 
-/** Told what each TypeScript node has cost, bodies included. */
+/** Told what each TypeScript node has cost, what its bodies ran natively included. */
 export type NodeObserver = (node: Node, milliseconds: number) => void;
 
 /** Tensors that native steps have filled: nothing else refers to their memory. */
@@ -130,10 +137,15 @@ export class Executor {
         const { node } = step;
         const started = performance.now();
         const results =
-          node.op === 'If' && node.domain === '' ? yield* this.#walkIf(node, stage, tensors) : this.#runNode(node, stage, tensors);
+          node.op === 'If' && node.domain === ''
+            ? yield* this.#walkIf(node, stage, tensors)
+            : this.#runNode(node, stage, tensors);
         node.outputs.forEach((value, i) => {
           if (!value) return;
-          if (!results[i]) throw new Q8Error('ERR_Q8_INTERNAL', `Node "${node.name}" (${node.op}) gave no output ${i}.`, { node: node.name });
+          if (!results[i])
+            throw new Q8Error('ERR_Q8_INTERNAL', `Node "${node.name}" (${node.op}) gave no output ${i}.`, {
+              node: node.name,
+            });
           checkPlanned(node, results[i], stage.typeOf(value));
           tensors.set(value, results[i]);
         });
@@ -169,7 +181,8 @@ export class Executor {
     const condition = read(node.requiredInput(0), stage, tensors);
     const branch = (condition.data as Uint8Array)[0] ? 'then_branch' : 'else_branch';
     const graph = node.attributes.graph(branch);
-    if (!graph) throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${node.name}" (If) lacks its ${branch}.`, { node: node.name });
+    if (!graph)
+      throw new Q8Error('ERR_Q8_BAD_MODEL', `Node "${node.name}" (If) lacks its ${branch}.`, { node: node.name });
     const { executor, outer } = this.#body(node, graph);
     return yield* executor.walk(
       outer.map((value) => read(value, stage, tensors)),
@@ -251,7 +264,8 @@ function sameDims(a: readonly unknown[], b: readonly unknown[]): boolean {
 /** A plan is built on inferred shapes: a result of another shape must never reach a native step. */
 function checkPlanned(node: Node, tensor: Tensor, planned: ValueType | undefined): void {
   const { dtype, shape } = planned ?? {};
-  const fits = shape?.every((dim, i) => typeof dim === 'string' || dim === tensor.dims[i]) && shape.length === tensor.dims.length;
+  const fits =
+    shape?.every((dim, i) => typeof dim === 'string' || dim === tensor.dims[i]) && shape.length === tensor.dims.length;
   if (!planned || (dtype === tensor.type && (shape === undefined || fits))) return;
   throw new Q8Error(
     'ERR_Q8_SHAPE_MISMATCH',
@@ -266,6 +280,9 @@ function withNode<T>(node: Node, action: () => T): T {
   } catch (error) {
     if (error instanceof Q8Error && error.node !== undefined) throw error;
     const code = error instanceof Q8Error ? error.code : 'ERR_Q8_INTERNAL';
-    throw new Q8Error(code, `Node "${node.name}" (${node.op}) failed: ${(error as Error).message}`, { node: node.name, cause: error });
+    throw new Q8Error(code, `Node "${node.name}" (${node.op}) failed: ${(error as Error).message}`, {
+      node: node.name,
+      cause: error,
+    });
   }
 }

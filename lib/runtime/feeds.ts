@@ -50,7 +50,10 @@ function readFeed(feeds: Feeds, { name, type, shape }: Declared): Tensor {
   }
   const tensor = asTensor(given, where);
   if (tensor.type !== type) throw expected(`type ${type}`, where, tensor.type, { code: 'ERR_Q8_UNSUPPORTED_DTYPE' });
-  if (shape && (shape.length !== tensor.dims.length || shape.some((dim, i) => typeof dim === 'number' && dim !== tensor.dims[i]))) {
+  if (
+    shape &&
+    (shape.length !== tensor.dims.length || shape.some((dim, i) => typeof dim === 'number' && dim !== tensor.dims[i]))
+  ) {
     throw new Q8Error(
       'ERR_Q8_SHAPE_MISMATCH',
       `Expected shape [${shape.map(nameOfDim).join(', ')}] for ${where} but received [${tensor.dims.join(', ')}].`,
@@ -78,14 +81,17 @@ export function readFetches(fetches: Fetches | undefined, outputs: readonly Decl
       const known = outputs.map((output) => output.name);
       const close = typeof name === 'string' ? didYouMean(name, known) : undefined;
       throw expected('the name of an output', 'fetches', name, {
-        hint: close ? `Did you mean ${JSON.stringify(close)}?` : `The outputs are ${known.map((n) => JSON.stringify(n)).join(', ')}.`,
+        hint: close
+          ? `Did you mean ${JSON.stringify(close)}?`
+          : `The outputs are ${known.map((n) => JSON.stringify(n)).join(', ')}.`,
       });
     }
     const given = Array.isArray(fetches) ? null : ((fetches as Record<string, TensorLike | null>)[name] ?? null);
     const where = `output ${JSON.stringify(name)}`;
     const target = given && asTensor(given, where);
     const { type } = outputs[index];
-    if (target && target.type !== type) throw expected(`type ${type}`, where, target.type, { code: 'ERR_Q8_UNSUPPORTED_DTYPE' });
+    if (target && target.type !== type)
+      throw expected(`type ${type}`, where, target.type, { code: 'ERR_Q8_UNSUPPORTED_DTYPE' });
     return { name, index, given, target };
   });
 }
@@ -112,11 +118,16 @@ function asTensor(given: TensorLike, where: string): Tensor {
 }
 
 /** Targets that native code may write directly: those that share no memory with an input. */
-export function directTargets(fetches: readonly Fetch[], values: readonly Value[], inputs: readonly Tensor[]): Map<Value, Tensor> {
+export function directTargets(
+  fetches: readonly Fetch[],
+  values: readonly Value[],
+  inputs: readonly Tensor[],
+): Map<Value, Tensor> {
   const read = new Set(inputs.map((tensor) => (tensor.data as Uint8Array).buffer));
   const targets = new Map<Value, Tensor>();
   for (const { index, target } of fetches) {
-    if (target && target.type !== 'string' && !read.has((target.data as Uint8Array).buffer)) targets.set(values[index], target);
+    if (target && target.type !== 'string' && !read.has((target.data as Uint8Array).buffer))
+      targets.set(values[index], target);
   }
   return targets;
 }
@@ -125,7 +136,11 @@ export function directTargets(fetches: readonly Fetch[], values: readonly Value[
  * The results by name. An output goes into the caller's tensor if there is one; a tensor that belongs to somebody else (a
  * feed handed through, a constant of the model, another output) is copied.
  */
-export function giveResults(outputs: readonly Tensor[], fetches: readonly Fetch[], isOwned: (tensor: Tensor) => boolean): Record<string, TensorLike> {
+export function giveResults(
+  outputs: readonly Tensor[],
+  fetches: readonly Fetch[],
+  isOwned: (tensor: Tensor) => boolean,
+): Record<string, TensorLike> {
   const given = new Set<Tensor>();
   const results: Record<string, TensorLike> = {};
   for (const { name, index, given: object, target } of fetches) {

@@ -30,7 +30,12 @@ function interpretGraph(graph: Graph, inputs: readonly Tensor[], outer: Readonly
     return tensor;
   };
   for (const node of graph.topologicalOrder()) {
-    const results = interpretNode(graph, node, node.inputs.map((value) => value && read(value)), tensors);
+    const results = interpretNode(
+      graph,
+      node,
+      node.inputs.map((value) => value && read(value)),
+      tensors,
+    );
     node.outputs.forEach((value, i) => {
       if (value && results[i]) tensors.set(value, results[i]);
     });
@@ -46,7 +51,9 @@ function interpretNode(
 ): Tensor[] {
   const definition = lookupOp(node);
   if (!definition) {
-    throw new Q8Error('ERR_Q8_UNSUPPORTED_OP', `Operator ${node.op} (node "${node.name}") is not supported.`, { node: node.name });
+    throw new Q8Error('ERR_Q8_UNSUPPORTED_OP', `Operator ${node.op} (node "${node.name}") is not supported.`, {
+      node: node.name,
+    });
   }
   return definition.run(inputs, {
     node,

@@ -37,7 +37,8 @@ function overwritable(step: ProgramStep): BufferId[] {
     case 'binary':
     case 'qbinary': {
       const dense = stridesOf(step.shape);
-      const runsAlong = (strides: number[]): boolean => strides.every((s, axis) => step.shape[axis] === 1 || s === dense[axis]);
+      const runsAlong = (strides: number[]): boolean =>
+        strides.every((s, axis) => step.shape[axis] === 1 || s === dense[axis]);
       // An operand given twice is read at two strides; overwriting is safe only when both run along.
       if (step.a === step.b) return runsAlong(step.aStrides) && runsAlong(step.bStrides) ? [step.a] : [];
       return [...(runsAlong(step.aStrides) ? [step.a] : []), ...(runsAlong(step.bStrides) ? [step.b] : [])];
@@ -73,7 +74,12 @@ export function planMemory(buffers: readonly ProgramBuffer[], steps: readonly Pr
       placed[step.y] = 1;
       reused = overwritable(step).find((id) => {
         const x = buffers[id];
-        return x.kind === 'arena' && lastUse[id] === at && sizes[id] === sizes[step.y] && bytesOf(x.dtype) === bytesOf(y.dtype);
+        return (
+          x.kind === 'arena' &&
+          lastUse[id] === at &&
+          sizes[id] === sizes[step.y] &&
+          bytesOf(x.dtype) === bytesOf(y.dtype)
+        );
       });
       const source = reused === undefined ? undefined : buffers[reused];
       y.offset = source?.kind === 'arena' ? source.offset : arena.take(sizes[step.y]);

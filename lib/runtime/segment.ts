@@ -15,7 +15,11 @@ import type { WeightLease } from './shared-weights';
 
 type Addon = typeof import('../../binding');
 
-const LAYOUTS: Record<'row' | 'nhwc' | 'both', readonly Layout[]> = { row: ['row'], nhwc: ['nhwc'], both: ['row', 'nhwc'] };
+const LAYOUTS: Record<'row' | 'nhwc' | 'both', readonly Layout[]> = {
+  row: ['row'],
+  nhwc: ['nhwc'],
+  both: ['row', 'nhwc'],
+};
 
 /** What a segment needs to know about the plan that it is part of. */
 export interface SegmentHost {
@@ -67,7 +71,8 @@ export class Segment implements LowerContext {
     this.#opset = opset;
     if (definition.lower?.(this)) {
       const lost = node.outputs.find((value) => value && value.consumerCount > 0 && !this.#slots.has(value));
-      if (lost) throw new Q8Error('ERR_Q8_INTERNAL', `Lowering ${node.op} made no "${lost.name}".`, { node: node.name });
+      if (lost)
+        throw new Q8Error('ERR_Q8_INTERNAL', `Lowering ${node.op} made no "${lost.name}".`, { node: node.name });
       return true;
     }
     for (const [value, before] of this.#changedSlots.reverse()) {
@@ -95,7 +100,12 @@ export class Segment implements LowerContext {
         continue;
       }
       // The memory is an input's, a constant's, or another output's already.
-      const id = this.#addBuffer({ dtype: slot.dtype as BufferDType, elements: sizeOf(slot.shape), kind: 'output', index });
+      const id = this.#addBuffer({
+        dtype: slot.dtype as BufferDType,
+        elements: sizeOf(slot.shape),
+        kind: 'output',
+        index,
+      });
       this.#copy(slot, id, slot.shape, stridesOf(slot.shape));
     }
     const arenaBytes = planMemory(this.#buffers, this.#steps);
@@ -193,7 +203,8 @@ export class Segment implements LowerContext {
     const from = stridesOf(source.shape);
     const rank = from.length;
     // Strides of the source, listed along the axes of the target.
-    const strides = layout === 'nhwc' ? physicalOrder(from, 'nhwc') : [from[0], from[rank - 1], ...from.slice(1, rank - 1)];
+    const strides =
+      layout === 'nhwc' ? physicalOrder(from, 'nhwc') : [from[0], from[rank - 1], ...from.slice(1, rank - 1)];
     const slot = this.#allocate(source.dtype, target, layout);
     this.#copy(source, slot.id, target, strides);
     return slot;

@@ -69,7 +69,8 @@ const DEFAULT_PLAN_CACHE_SIZE = 8;
 export function resolveSessionOptions(options: SessionOptions): ResolvedOptions {
   checkOptionKeys(options, SESSION_KEYS, 'InferenceSession.create()');
   const { graphOptimizationLevel: level, externalData, baseDirectory } = options;
-  if (level !== undefined && !LEVELS.includes(level)) throw expected(`one of ${LEVELS.join(', ')}`, 'graphOptimizationLevel', level);
+  if (level !== undefined && !LEVELS.includes(level))
+    throw expected(`one of ${LEVELS.join(', ')}`, 'graphOptimizationLevel', level);
   warnAboutProviders(options.executionProviders);
   const threads = natural(options.threads ?? options.intraOpNumThreads ?? 0, 'threads', 0);
   return {
@@ -96,7 +97,8 @@ export function looksLikeRunOptions(value: object, outputNames: readonly string[
 }
 
 function natural(value: unknown, name: string, least: number): number {
-  if (!Number.isSafeInteger(value) || (value as number) < least) throw expected(`an integer of at least ${least}`, name, value);
+  if (!Number.isSafeInteger(value) || (value as number) < least)
+    throw expected(`an integer of at least ${least}`, name, value);
   return value as number;
 }
 

@@ -28,7 +28,14 @@ import {
 } from './feeds';
 import { profileWalk, type ProfileRow } from './profile';
 import { makeRoutine, type Routine } from './routine';
-import { checkRunOptions, looksLikeRunOptions, type ResolvedOptions, resolveSessionOptions, type RunOptions, type SessionOptions } from './session-options';
+import {
+  checkRunOptions,
+  looksLikeRunOptions,
+  type ResolvedOptions,
+  resolveSessionOptions,
+  type RunOptions,
+  type SessionOptions,
+} from './session-options';
 import { WeightLease } from './shared-weights';
 
 /** An input or output as the model declares it. Symbolic sizes are names; unknown ones without a name are ''. */
@@ -93,7 +100,12 @@ export class InferenceSession {
   static create(path: string, options?: SessionOptions): Promise<InferenceSession>;
   /** Loads a model from memory, which is copied. */
   static create(bytes: ArrayBufferLike | Uint8Array, options?: SessionOptions): Promise<InferenceSession>;
-  static create(buffer: ArrayBufferLike, byteOffset: number, byteLength?: number, options?: SessionOptions): Promise<InferenceSession>;
+  static create(
+    buffer: ArrayBufferLike,
+    byteOffset: number,
+    byteLength?: number,
+    options?: SessionOptions,
+  ): Promise<InferenceSession>;
   static async create(
     model: string | ArrayBufferLike | Uint8Array,
     second: SessionOptions | number = {},
@@ -101,7 +113,8 @@ export class InferenceSession {
     fourth: SessionOptions = {},
   ): Promise<InferenceSession> {
     const options = resolveSessionOptions(typeof second === 'number' ? fourth : second);
-    const source = typeof model === 'string' ? model : copyOfModel(model, typeof second === 'number' ? second : 0, third);
+    const source =
+      typeof model === 'string' ? model : copyOfModel(model, typeof second === 'number' ? second : 0, third);
     const { model: proto } = await readModel(source, options.read);
     return new InferenceSession(graphFromProto(proto), options);
   }
@@ -189,10 +202,16 @@ export class InferenceSession {
     return this.release();
   }
 
-  #arguments(second: Fetches | RunOptions | undefined, third: RunOptions | undefined): { fetches?: Fetches; options: RunOptions } {
+  #arguments(
+    second: Fetches | RunOptions | undefined,
+    third: RunOptions | undefined,
+  ): { fetches?: Fetches; options: RunOptions } {
     this.#checkUsable();
     const isOptions =
-      third === undefined && second !== null && typeof second === 'object' && looksLikeRunOptions(second, this.outputNames);
+      third === undefined &&
+      second !== null &&
+      typeof second === 'object' &&
+      looksLikeRunOptions(second, this.outputNames);
     const options = (isOptions ? (second as RunOptions) : third) ?? {};
     checkRunOptions(options);
     return { fetches: isOptions ? undefined : (second as Fetches | undefined), options };
@@ -266,7 +285,10 @@ function copyOfModel(model: unknown, byteOffset: number, byteLength?: number): U
     throw expected('a path, an ArrayBuffer or a Uint8Array', 'the model', model);
   }
   const length = byteLength ?? model.byteLength - byteOffset;
-  for (const [name, value] of [['byteOffset', byteOffset], ['byteLength', length]] as const) {
+  for (const [name, value] of [
+    ['byteOffset', byteOffset],
+    ['byteLength', length],
+  ] as const) {
     if (!Number.isSafeInteger(value) || value < 0 || byteOffset + length > model.byteLength) {
       throw expected(`a range inside the ${model.byteLength} bytes of the model`, name, value);
     }

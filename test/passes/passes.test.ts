@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { graphFromProto } from '../../lib/graph/from-proto';
-import { type Graph, Value } from '../../lib/graph/graph';
+import type { Graph, Value } from '../../lib/graph/graph';
 import { inferShapes } from '../../lib/graph/infer';
 import { readModel } from '../../lib/onnx/read';
 import { lookupOp } from '../../lib/ops/registry';
@@ -41,8 +41,17 @@ function check(graph: Graph, feeds: Record<string, Tensor>, pass: (graph: Graph)
 }
 
 function batchNorm(b: GraphBuilder, x: Value, channels: number): Value {
-  const variance = b.constant('float32', Array.from({ length: channels }, (_, i) => 0.5 + i));
-  return b.node('BatchNormalization', [x, b.weights([channels], 2, 5), b.weights([channels], 2, 6), b.weights([channels], 1, 7), variance]);
+  const variance = b.constant(
+    'float32',
+    Array.from({ length: channels }, (_, i) => 0.5 + i),
+  );
+  return b.node('BatchNormalization', [
+    x,
+    b.weights([channels], 2, 5),
+    b.weights([channels], 2, 6),
+    b.weights([channels], 1, 7),
+    variance,
+  ]);
 }
 
 const FLOAT = [{ dtype: 'float32' as const }];
@@ -113,10 +122,16 @@ describe('passes', () => {
     it(`folds BatchNormalization, Mul and Add into Conv and ConvTranspose (group ${group})`, () => {
       const b = new GraphBuilder();
       const x = b.input('x', 'float32', [1, 4, 5, 5]);
-      const conv = b.node('Conv', [x, b.weights([6, 4 / group, 3, 3]), b.weights([6])], { group: int(group), pads: ints(1, 1, 1, 1) });
+      const conv = b.node('Conv', [x, b.weights([6, 4 / group, 3, 3]), b.weights([6])], {
+        group: int(group),
+        pads: ints(1, 1, 1, 1),
+      });
       const mul = b.node('Mul', [batchNorm(b, conv, 6), b.weights([6, 1, 1], 1, 8)]);
       const add = b.node('Add', [b.weights([1, 6, 1, 1], 1, 9), mul]);
-      const transposed = b.node('ConvTranspose', [add, b.weights([6, 4 / group, 2, 2])], { group: int(group), strides: ints(2, 2) });
+      const transposed = b.node('ConvTranspose', [add, b.weights([6, 4 / group, 2, 2])], {
+        group: int(group),
+        strides: ints(2, 2),
+      });
       const graph = b.outputs([batchNorm(b, transposed, 4)], FLOAT);
       assert.deepEqual(opsOf(check(graph, { x: noise([1, 4, 5, 5]) }, foldBatchNorm, 1e-5)), ['Conv', 'ConvTranspose']);
     });
@@ -139,17 +154,32 @@ describe('passes', () => {
     const left = batchNorm(b, b.node('Conv', [x, w]), 2);
     const right = b.node('Mul', [b.node('Conv', [x, w]), b.weights([3, 1])]);
     const graph = b.outputs([b.node('Add', [left, right])], FLOAT);
-    assert.deepEqual(opsOf(check(graph, { x: noise([1, 2, 3, 3]) }, foldBatchNorm, 1e-5)), ['Conv', 'Conv', 'Mul', 'Add']);
+    assert.deepEqual(opsOf(check(graph, { x: noise([1, 2, 3, 3]) }, foldBatchNorm, 1e-5)), [
+      'Conv',
+      'Conv',
+      'Mul',
+      'Add',
+    ]);
   });
 
   it('fuses Relu and Clip into Conv and Gemm, but not those with other readers', () => {
     const b = new GraphBuilder();
     const x = b.input('x', 'float32', [1, 2, 3, 3]);
     const conv = b.node('Relu', [b.node('Conv', [x, b.weights([2, 2, 1, 1])])]);
-    const clip = b.node('Clip', [b.node('Conv', [conv, b.weights([2, 2, 1, 1])]), b.constant('float32', [-0.1], []), b.constant('float32', [0.1], [])]);
+    const clip = b.node('Clip', [
+      b.node('Conv', [conv, b.weights([2, 2, 1, 1])]),
+      b.constant('float32', [-0.1], []),
+      b.constant('float32', [0.1], []),
+    ]);
     const shared = b.node('Conv', [clip, b.weights([2, 2, 1, 1])]);
     const graph = b.outputs([b.node('Add', [b.node('Relu', [shared]), shared])], FLOAT);
-    assert.deepEqual(opsOf(check(graph, { x: noise([1, 2, 3, 3], 3) }, fuseActivation)), ['Conv', 'Conv', 'Conv', 'Relu', 'Add']);
+    assert.deepEqual(opsOf(check(graph, { x: noise([1, 2, 3, 3], 3) }, fuseActivation)), [
+      'Conv',
+      'Conv',
+      'Conv',
+      'Relu',
+      'Add',
+    ]);
   });
 
   it('turns MatMul + Add into Gemm for matrices only', () => {
@@ -178,7 +208,11 @@ describe('passes', () => {
       const b = new GraphBuilder();
       const x = b.input('x', 'float32', [64]);
       const r = b.node('Neg', [x]);
-      const clip = b.node('Clip', [b.node('Add', [r, b.constant('float32', [3], [])]), b.constant('float32', [0], []), b.constant('float32', [6], [])]);
+      const clip = b.node('Clip', [
+        b.node('Add', [r, b.constant('float32', [3], [])]),
+        b.constant('float32', [0], []),
+        b.constant('float32', [6], []),
+      ]);
       const factor = b.constant('float32', [scale === 'Div' ? 6 : 1 / 6], []);
       const graph = b.outputs([b.node(scale, [b.node('Mul', [r, clip]), factor])], FLOAT);
       assert.deepEqual(opsOf(check(graph, { x: noise([64], 5) }, fuseHardSwish)), ['Neg', 'HardSwish']);
@@ -203,14 +237,37 @@ describe('passes', () => {
   for (const type of ['uint8', 'int8'] as const) {
     it(`turns chains of elementwise operators on ${type} codes into one table`, () => {
       const b = new GraphBuilder();
-      const all = new Tensor(type, type === 'uint8' ? Uint8Array.from({ length: 256 }, (_, i) => i) : Int8Array.from({ length: 256 }, (_, i) => i - 128));
+      const all = new Tensor(
+        type,
+        type === 'uint8'
+          ? Uint8Array.from({ length: 256 }, (_, i) => i)
+          : Int8Array.from({ length: 256 }, (_, i) => i - 128),
+      );
       const x = b.input('x', type, [256]);
-      const pair = (scale: number, zero: number): Value[] => [b.constant('float32', [scale], []), b.constant(type, [zero], [])];
+      const pair = (scale: number, zero: number): Value[] => [
+        b.constant('float32', [scale], []),
+        b.constant(type, [zero], []),
+      ];
       const five = b.constant(type, [5], []);
-      const sum = b.node('QLinearAdd', [x, ...pair(0.02, 3), five, ...pair(0.3, -1 & 0x7f), ...pair(0.05, 7)], {}, 'com.microsoft');
-      const product = b.node('QLinearMul', [five, ...pair(0.5, 0), sum, ...pair(0.05, 7), ...pair(0.2, 9)], {}, 'com.microsoft');
+      const sum = b.node(
+        'QLinearAdd',
+        [x, ...pair(0.02, 3), five, ...pair(0.3, -1 & 0x7f), ...pair(0.05, 7)],
+        {},
+        'com.microsoft',
+      );
+      const product = b.node(
+        'QLinearMul',
+        [five, ...pair(0.5, 0), sum, ...pair(0.05, 7), ...pair(0.2, 9)],
+        {},
+        'com.microsoft',
+      );
       const gate = b.node('QLinearSigmoid', [product, ...pair(0.2, 9), ...pair(1 / 256, 0)], {}, 'com.microsoft');
-      const both = b.node('QLinearMul', [product, ...pair(0.2, 9), gate, ...pair(1 / 256, 0), ...pair(0.2, 1)], {}, 'com.microsoft');
+      const both = b.node(
+        'QLinearMul',
+        [product, ...pair(0.2, 9), gate, ...pair(1 / 256, 0), ...pair(0.2, 1)],
+        {},
+        'com.microsoft',
+      );
       const graph = b.outputs([both], [{ dtype: type, shape: [256] } as never]);
       assert.deepEqual(opsOf(check(graph, { x: all }, fuseTables, 0)), ['TableLookup', 'TableLookup', 'QLinearMul']);
     });

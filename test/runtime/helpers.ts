@@ -18,7 +18,12 @@ export class GraphBuilder {
   constructor(opset = 17, parent: Graph | null = null) {
     this.graph = parent
       ? new Graph('body', { parent })
-      : new Graph('test', { opsets: new Map([['', opset], ['com.microsoft', 1]]) });
+      : new Graph('test', {
+          opsets: new Map([
+            ['', opset],
+            ['com.microsoft', 1],
+          ]),
+        });
   }
 
   input(name: string, dtype: DType, shape: readonly Dim[]): Value {
@@ -39,7 +44,14 @@ export class GraphBuilder {
 
   node(op: string, inputs: readonly (Value | null)[], attributes: AttributeInit = {}, domain = ''): Value {
     const output = this.graph.newValue(op.toLowerCase());
-    this.graph.addNode({ name: this.graph.uniqueName(`${op}_node`), op, domain, inputs, outputs: [output], attributes });
+    this.graph.addNode({
+      name: this.graph.uniqueName(`${op}_node`),
+      op,
+      domain,
+      inputs,
+      outputs: [output],
+      attributes,
+    });
     return output;
   }
 
@@ -72,11 +84,21 @@ export function random(seed: number): () => number {
 export function noise(dims: readonly number[], scale = 1, seed = 1): Tensor<'float32'> {
   const next = random(seed * 7919 + 17);
   const size = dims.reduce((a, b) => a * b, 1);
-  return new Tensor('float32', Float32Array.from({ length: size }, () => (next() * 2 - 1) * scale), dims);
+  return new Tensor(
+    'float32',
+    Float32Array.from({ length: size }, () => (next() * 2 - 1) * scale),
+    dims,
+  );
 }
 
 /** Reproducible integers in [low, high]. */
-export function codes<T extends 'uint8' | 'int8'>(type: T, dims: readonly number[], low: number, high: number, seed = 1): Tensor<T> {
+export function codes<T extends 'uint8' | 'int8'>(
+  type: T,
+  dims: readonly number[],
+  low: number,
+  high: number,
+  seed = 1,
+): Tensor<T> {
   const next = random(seed * 104729 + 3);
   const size = dims.reduce((a, b) => a * b, 1);
   const values = Array.from({ length: size }, () => low + Math.floor(next() * (high - low + 1)));
@@ -88,12 +110,20 @@ export function modelBytes(graph: Graph): Uint8Array {
 }
 
 /** What onnxruntime-node makes of a model. */
-export async function runOrt(model: Uint8Array | string, feeds: Record<string, Tensor>): Promise<Record<string, Tensor>> {
+export async function runOrt(
+  model: Uint8Array | string,
+  feeds: Record<string, Tensor>,
+): Promise<Record<string, Tensor>> {
   const options: ort.InferenceSession.SessionOptions = { logSeverityLevel: 3, intraOpNumThreads: 1 };
   const session =
-    typeof model === 'string' ? await ort.InferenceSession.create(model, options) : await ort.InferenceSession.create(model, options);
+    typeof model === 'string'
+      ? await ort.InferenceSession.create(model, options)
+      : await ort.InferenceSession.create(model, options);
   const given = Object.fromEntries(
-    Object.entries(feeds).map(([name, t]) => [name, new ort.Tensor(t.type as 'float32', t.data as Float32Array, t.dims)]),
+    Object.entries(feeds).map(([name, t]) => [
+      name,
+      new ort.Tensor(t.type as 'float32', t.data as Float32Array, t.dims),
+    ]),
   );
   const results = await session.run(given);
   await session.release();
@@ -103,7 +133,12 @@ export async function runOrt(model: Uint8Array | string, feeds: Record<string, T
 }
 
 /** Compares floats: |got - want| <= tolerance * (1 + |want|). Integers must differ by at most `tolerance`. */
-export function assertClose(got: { data: unknown; dims: readonly number[] }, want: Tensor, tolerance: number, what: string): void {
+export function assertClose(
+  got: { data: unknown; dims: readonly number[] },
+  want: Tensor,
+  tolerance: number,
+  what: string,
+): void {
   assert.deepEqual([...got.dims], [...want.dims], `${what}: dims`);
   const a = got.data as Float32Array;
   const b = want.data as Float32Array;

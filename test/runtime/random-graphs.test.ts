@@ -5,7 +5,7 @@
 import type { Graph, Value } from '../../lib/graph/graph';
 import { interpret } from '../../lib/runtime/interpret';
 import { InferenceSession } from '../../lib/runtime/session';
-import { Tensor } from '../../lib/tensor/tensor';
+import type { Tensor } from '../../lib/tensor/tensor';
 import { assertClose, codes, GraphBuilder, int, ints, modelBytes, noise, random } from './helpers';
 
 const SEEDS = 40;
@@ -24,12 +24,28 @@ const FLOAT_MAKERS: readonly Maker[] = [
   (b, pick, seed) => b.node('Mul', [pick(), b.weights([1, 4, 1, 1], 1, seed)]),
   (b, pick, seed) => b.node('Add', [b.weights([6], 1, seed), pick()]),
   (b, pick, seed) => b.node('Conv', [pick(), b.weights([4, 4, 3, 3], 0.2, seed), b.weights([4], 1, seed)], CONV),
-  (b, pick, seed) => b.node('Relu', [b.node('Conv', [pick(), b.weights([4, 1, 3, 3], 0.3, seed)], { ...CONV, group: int(4) })]),
+  (b, pick, seed) =>
+    b.node('Relu', [b.node('Conv', [pick(), b.weights([4, 1, 3, 3], 0.3, seed)], { ...CONV, group: int(4) })]),
   (b, pick) => b.node('MaxPool', [pick()], { kernel_shape: ints(3, 3), ...CONV }),
   (b, pick) => b.node('Mul', [pick(), b.node('Sigmoid', [b.node('GlobalAveragePool', [pick()])])]),
-  (b, pick) => b.node('Transpose', [b.node('Softmax', [b.node('Transpose', [pick()], { perm: ints(0, 2, 3, 1) })], { axis: int(-1) })], { perm: ints(0, 3, 1, 2) }),
-  (b, pick) => b.node('Reshape', [b.node('Relu', [b.node('Reshape', [pick(), b.constant('int64', [2, -1])])]), b.constant('int64', SHAPE)]),
-  (b, pick) => b.node('Slice', [b.node('Concat', [pick(), pick()], { axis: int(1) }), b.constant('int64', [2]), b.constant('int64', [6]), b.constant('int64', [1])]),
+  (b, pick) =>
+    b.node(
+      'Transpose',
+      [b.node('Softmax', [b.node('Transpose', [pick()], { perm: ints(0, 2, 3, 1) })], { axis: int(-1) })],
+      { perm: ints(0, 3, 1, 2) },
+    ),
+  (b, pick) =>
+    b.node('Reshape', [
+      b.node('Relu', [b.node('Reshape', [pick(), b.constant('int64', [2, -1])])]),
+      b.constant('int64', SHAPE),
+    ]),
+  (b, pick) =>
+    b.node('Slice', [
+      b.node('Concat', [pick(), pick()], { axis: int(1) }),
+      b.constant('int64', [2]),
+      b.constant('int64', [6]),
+      b.constant('int64', [1]),
+    ]),
   (b, pick, seed) => b.node('MatMul', [pick(), b.weights([6, 6], 0.3, seed)]),
 ];
 
@@ -39,25 +55,60 @@ const params = (b: GraphBuilder, scale: number, zeroPoint: number): Value[] => [
 ];
 
 const CODE_MAKERS: readonly Maker[] = [
-  (b, pick) => b.node('QLinearAdd', [pick(), ...params(b, 0.02, 100), pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)], {}, 'com.microsoft'),
-  (b, pick) => b.node('QLinearMul', [pick(), ...params(b, 0.02, 100), pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)], {}, 'com.microsoft'),
-  (b, pick) => b.node('QLinearSigmoid', [pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)], {}, 'com.microsoft'),
+  (b, pick) =>
+    b.node(
+      'QLinearAdd',
+      [pick(), ...params(b, 0.02, 100), pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)],
+      {},
+      'com.microsoft',
+    ),
+  (b, pick) =>
+    b.node(
+      'QLinearMul',
+      [pick(), ...params(b, 0.02, 100), pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)],
+      {},
+      'com.microsoft',
+    ),
+  (b, pick) =>
+    b.node('QLinearSigmoid', [pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)], {}, 'com.microsoft'),
   (b, pick) => b.node('MaxPool', [pick()], { kernel_shape: ints(3, 3), ...CONV }),
   (b, pick, seed) =>
     b.node(
       'QLinearConv',
-      [pick(), ...params(b, 0.02, 100), b.graph.newConstant('w', codes('int8', [4, 4, 3, 3], -128, 127, seed)), b.constant('float32', [0.003], []), b.constant('int8', [0], []), ...params(b, 0.02, 100)],
+      [
+        pick(),
+        ...params(b, 0.02, 100),
+        b.graph.newConstant('w', codes('int8', [4, 4, 3, 3], -128, 127, seed)),
+        b.constant('float32', [0.003], []),
+        b.constant('int8', [0], []),
+        ...params(b, 0.02, 100),
+      ],
       CONV,
     ),
   (b, pick, seed) =>
     b.node(
       'QLinearConv',
-      [pick(), ...params(b, 0.02, 100), b.graph.newConstant('w', codes('uint8', [4, 1, 3, 3], 0, 255, seed)), b.constant('float32', [0.004], []), b.constant('uint8', [120], []), ...params(b, 0.02, 100)],
+      [
+        pick(),
+        ...params(b, 0.02, 100),
+        b.graph.newConstant('w', codes('uint8', [4, 1, 3, 3], 0, 255, seed)),
+        b.constant('float32', [0.004], []),
+        b.constant('uint8', [120], []),
+        ...params(b, 0.02, 100),
+      ],
       { ...CONV, group: int(4) },
     ),
-  (b, pick) => b.node('Transpose', [b.node('Transpose', [pick()], { perm: ints(0, 2, 3, 1) })], { perm: ints(0, 3, 1, 2) }),
-  (b, pick) => b.node('Transpose', [b.node('Transpose', [pick()], { perm: ints(1, 0, 2, 3) })], { perm: ints(1, 0, 2, 3) }),
-  (b, pick) => b.node('Slice', [b.node('Concat', [pick(), pick()], { axis: int(1) }), b.constant('int64', [1]), b.constant('int64', [5]), b.constant('int64', [1])]),
+  (b, pick) =>
+    b.node('Transpose', [b.node('Transpose', [pick()], { perm: ints(0, 2, 3, 1) })], { perm: ints(0, 3, 1, 2) }),
+  (b, pick) =>
+    b.node('Transpose', [b.node('Transpose', [pick()], { perm: ints(1, 0, 2, 3) })], { perm: ints(1, 0, 2, 3) }),
+  (b, pick) =>
+    b.node('Slice', [
+      b.node('Concat', [pick(), pick()], { axis: int(1) }),
+      b.constant('int64', [1]),
+      b.constant('int64', [5]),
+      b.constant('int64', [1]),
+    ]),
 ];
 
 function randomGraph(seed: number, dtype: 'float32' | 'uint8', makers: readonly Maker[]): Graph {
@@ -67,8 +118,13 @@ function randomGraph(seed: number, dtype: 'float32' | 'uint8', makers: readonly 
   // Recent values are likelier, so that chains form and old values live long.
   const pick = (): Value => values[Math.floor(values.length * Math.sqrt(next()))];
   for (let i = 0; i < NODES; i++) values.push(makers[Math.floor(next() * makers.length)](b, pick, seed * NODES + i));
-  const outputs = [...new Set([values[values.length - 1], values[NODES >> 1], pick()])].filter((value) => value.producer);
-  return b.outputs(outputs, outputs.map(() => ({ dtype, shape: SHAPE })));
+  const outputs = [...new Set([values[values.length - 1], values[NODES >> 1], pick()])].filter(
+    (value) => value.producer,
+  );
+  return b.outputs(
+    outputs,
+    outputs.map(() => ({ dtype, shape: SHAPE })),
+  );
 }
 
 describe('random graphs', () => {
@@ -79,7 +135,8 @@ describe('random graphs', () => {
       const want = interpret(graph, feeds);
       using session = await InferenceSession.create(modelBytes(graph));
       const got = await session.run(feeds);
-      for (const name of session.outputNames) assertClose(got[name] as Tensor, want[name], 1e-3, `seed ${seed}: ${name}`);
+      for (const name of session.outputNames)
+        assertClose(got[name] as Tensor, want[name], 1e-3, `seed ${seed}: ${name}`);
     }
   }).timeout(60_000);
 

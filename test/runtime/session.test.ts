@@ -29,7 +29,9 @@ function withCode(code: Q8ErrorCode, message?: RegExp): (error: unknown) => bool
 function dynamicNet(channels = 8): Graph {
   const b = new GraphBuilder();
   const x = b.input('x', 'float32', ['batch', 3, 'height', 'width']);
-  const conv = b.node('Relu', [b.node('Conv', [x, b.weights([channels, 3, 3, 3]), b.weights([channels])], { pads: ints(1, 1, 1, 1) })]);
+  const conv = b.node('Relu', [
+    b.node('Conv', [x, b.weights([channels, 3, 3, 3]), b.weights([channels])], { pads: ints(1, 1, 1, 1) }),
+  ]);
   const flat = b.node('Flatten', [b.node('GlobalAveragePool', [conv])]);
   return b.outputs([b.node('Gemm', [flat, b.weights([channels, 5])]), conv], [FLOAT, FLOAT]);
 }
@@ -38,7 +40,8 @@ function dynamicNet(channels = 8): Graph {
 function slowNet(): Graph {
   const b = new GraphBuilder();
   let x = b.input('x', 'float32', [1, 32, 'height', 160]);
-  for (let i = 0; i < 12; i++) x = b.node('Relu', [b.node('Conv', [x, b.weights([32, 32, 3, 3], 0.05, i)], { pads: ints(1, 1, 1, 1) })]);
+  for (let i = 0; i < 12; i++)
+    x = b.node('Relu', [b.node('Conv', [x, b.weights([32, 32, 3, 3], 0.05, i)], { pads: ints(1, 1, 1, 1) })]);
   return b.outputs([x], [FLOAT]);
 }
 
@@ -48,7 +51,9 @@ describe('InferenceSession', () => {
   it('describes its inputs and outputs', async () => {
     using session = await InferenceSession.create(modelBytes(dynamicNet()));
     assert.deepEqual(session.inputNames, ['x']);
-    assert.deepEqual(session.inputMetadata, [{ name: 'x', isTensor: true, type: 'float32', shape: ['batch', 3, 'height', 'width'] }]);
+    assert.deepEqual(session.inputMetadata, [
+      { name: 'x', isTensor: true, type: 'float32', shape: ['batch', 3, 'height', 'width'] },
+    ]);
     assert.equal(session.outputNames.length, 2);
     assert.deepEqual(session.outputMetadata[0].shape, ['batch', 5]);
     assert.ok(session.nodes.every((node) => node.road === 'native'));
@@ -76,7 +81,10 @@ describe('InferenceSession', () => {
     }
     for (const result of results) assert.deepEqual(result, results[0]);
     await rm(folder, { recursive: true });
-    await assert.rejects(InferenceSession.create(padded, 7, bytes.length + 14), withCode('ERR_Q8_INVALID_ARGUMENT', /a range inside/));
+    await assert.rejects(
+      InferenceSession.create(padded, 7, bytes.length + 14),
+      withCode('ERR_Q8_INVALID_ARGUMENT', /a range inside/),
+    );
     await assert.rejects(InferenceSession.create(file), withCode('ERR_Q8_INVALID_ARGUMENT'));
   });
 
@@ -93,7 +101,13 @@ describe('InferenceSession', () => {
   it('runs any batch and size, and keeps a bounded number of plans', async () => {
     const graph = dynamicNet();
     using session = await InferenceSession.create(modelBytes(graph), { planCacheSize: 2 });
-    for (const dims of [[1, 3, 5, 5], [4, 3, 5, 5], [2, 3, 9, 2], [1, 3, 5, 5], [4, 3, 5, 5]]) {
+    for (const dims of [
+      [1, 3, 5, 5],
+      [4, 3, 5, 5],
+      [2, 3, 9, 2],
+      [1, 3, 5, 5],
+      [4, 3, 5, 5],
+    ]) {
       const feeds = { x: noise(dims) };
       const want = interpret(graph, feeds);
       const got = await session.run(feeds);
@@ -119,8 +133,14 @@ describe('InferenceSession', () => {
     assert.deepEqual(memory.data, all[scores].data);
     const { [features]: fresh } = await session.run(feeds, { [features]: null }, { tag: 'ignored' });
     assert.deepEqual(fresh.data, all[features].data);
-    await assert.rejects(session.run(feeds, { [scores]: new Tensor('float32', new Float32Array(10), [5, 2]) }), withCode('ERR_Q8_SHAPE_MISMATCH'));
-    await assert.rejects(session.run(feeds, { [scores]: new Tensor('int32', new Int32Array(10), [2, 5]) }), withCode('ERR_Q8_UNSUPPORTED_DTYPE'));
+    await assert.rejects(
+      session.run(feeds, { [scores]: new Tensor('float32', new Float32Array(10), [5, 2]) }),
+      withCode('ERR_Q8_SHAPE_MISMATCH'),
+    );
+    await assert.rejects(
+      session.run(feeds, { [scores]: new Tensor('int32', new Int32Array(10), [2, 5]) }),
+      withCode('ERR_Q8_UNSUPPORTED_DTYPE'),
+    );
     await assert.rejects(session.run(feeds, ['score']), withCode('ERR_Q8_INVALID_ARGUMENT', /outputs are/));
     await assert.rejects(session.run(feeds, []), withCode('ERR_Q8_INVALID_ARGUMENT'));
   });
@@ -129,7 +149,10 @@ describe('InferenceSession', () => {
     const b = new GraphBuilder();
     const x = b.input('x', 'float32', [2]);
     const twice = b.node('Relu', [x]);
-    const graph = b.outputs([b.node('Identity', [x]), b.node('Reshape', [twice, b.constant('int64', [2, 1])]), twice], [FLOAT, FLOAT, FLOAT]);
+    const graph = b.outputs(
+      [b.node('Identity', [x]), b.node('Reshape', [twice, b.constant('int64', [2, 1])]), twice],
+      [FLOAT, FLOAT, FLOAT],
+    );
     using session = await InferenceSession.create(modelBytes(graph));
     const feeds = { x: noise([2]) };
     const results = Object.values(await session.run(feeds));
@@ -141,8 +164,14 @@ describe('InferenceSession', () => {
   it('says what is wrong with feeds', async () => {
     using session = await InferenceSession.create(modelBytes(dynamicNet()));
     await assert.rejects(session.run({}), withCode('ERR_Q8_INVALID_ARGUMENT', /"x" is missing/));
-    await assert.rejects(session.run({ x: new Tensor('int32', new Int32Array(48), [1, 3, 4, 4]) }), withCode('ERR_Q8_UNSUPPORTED_DTYPE', /float32/));
-    await assert.rejects(session.run({ x: noise([1, 4, 4, 4]) }), withCode('ERR_Q8_SHAPE_MISMATCH', /\[batch, 3, height, width\].*\[1, 4, 4, 4\]/));
+    await assert.rejects(
+      session.run({ x: new Tensor('int32', new Int32Array(48), [1, 3, 4, 4]) }),
+      withCode('ERR_Q8_UNSUPPORTED_DTYPE', /float32/),
+    );
+    await assert.rejects(
+      session.run({ x: noise([1, 4, 4, 4]) }),
+      withCode('ERR_Q8_SHAPE_MISMATCH', /\[batch, 3, height, width\].*\[1, 4, 4, 4\]/),
+    );
     await assert.rejects(session.run({ x: noise([3, 4, 4]) }), withCode('ERR_Q8_SHAPE_MISMATCH'));
     await assert.rejects(session.run(null as never), withCode('ERR_Q8_INVALID_ARGUMENT', /feeds/));
     const detached = noise([1, 3, 4, 4]);
@@ -152,11 +181,25 @@ describe('InferenceSession', () => {
 
   it('refuses options that it does not know and accepts those of onnxruntime', async () => {
     const bytes = modelBytes(dynamicNet());
-    await assert.rejects(InferenceSession.create(bytes, { thread: 1 } as never), withCode('ERR_Q8_INVALID_ARGUMENT', /Did you mean "threads"/));
+    await assert.rejects(
+      InferenceSession.create(bytes, { thread: 1 } as never),
+      withCode('ERR_Q8_INVALID_ARGUMENT', /Did you mean "threads"/),
+    );
     await assert.rejects(InferenceSession.create(bytes, { threads: -1 }), withCode('ERR_Q8_INVALID_ARGUMENT'));
-    await assert.rejects(InferenceSession.create(bytes, { graphOptimizationLevel: 'most' as never }), withCode('ERR_Q8_INVALID_ARGUMENT'));
-    using session = await InferenceSession.create(bytes, { intraOpNumThreads: 1, executionProviders: ['cpu'], graphOptimizationLevel: 'all', logSeverityLevel: 2 });
-    await assert.rejects(session.run({ x: noise([1, 3, 4, 4]) }, ['y'], { signa: 1 } as never), withCode('ERR_Q8_INVALID_ARGUMENT', /signal/));
+    await assert.rejects(
+      InferenceSession.create(bytes, { graphOptimizationLevel: 'most' as never }),
+      withCode('ERR_Q8_INVALID_ARGUMENT'),
+    );
+    using session = await InferenceSession.create(bytes, {
+      intraOpNumThreads: 1,
+      executionProviders: ['cpu'],
+      graphOptimizationLevel: 'all',
+      logSeverityLevel: 2,
+    });
+    await assert.rejects(
+      session.run({ x: noise([1, 3, 4, 4]) }, ['y'], { signa: 1 } as never),
+      withCode('ERR_Q8_INVALID_ARGUMENT', /signal/),
+    );
   });
 
   it('lists every operator that it does not support', async () => {
@@ -228,7 +271,8 @@ describe('InferenceSession', () => {
     const results = await Promise.all(feeds.map((feed) => session.run(feed)));
     results.forEach((result, i) => {
       const want = interpret(graph, feeds[i]);
-      for (const name of session.outputNames) assertClose(result[name] as Tensor, want[name], 1e-5, `run ${i}: ${name}`);
+      for (const name of session.outputNames)
+        assertClose(result[name] as Tensor, want[name], 1e-5, `run ${i}: ${name}`);
     });
   });
 
@@ -240,7 +284,7 @@ describe('InferenceSession', () => {
     assert.deepEqual((await all.run(SLOW_FEEDS))[name].data, (await one.run(SLOW_FEEDS))[name].data);
   });
 
-  it('does not grow with changing batch sizes', async function () {
+  it('does not grow with changing batch sizes', async () => {
     using session = await InferenceSession.create(modelBytes(dynamicNet(16)), { planCacheSize: 4 });
     const cycle = async (): Promise<void> => {
       for (let i = 0; i < 200; i++) await session.run({ x: noise([1 + (i % 17), 3, 16, 16]) });
@@ -269,11 +313,77 @@ describe('InferenceSession', () => {
     const graph = b.outputs([y], [FLOAT]);
     const bytes = modelBytes(graph);
     using session = await InferenceSession.create(bytes);
-    for (const to of [[2, 6], [3, 4], [12, 1], [2, 6]]) {
+    for (const to of [
+      [2, 6],
+      [3, 4],
+      [12, 1],
+      [2, 6],
+    ]) {
       const feeds = { x: noise([3, 4]), shape: new Tensor('int64', BigInt64Array.from(to, BigInt)) };
       const want = await runOrt(bytes, feeds);
       const got = await session.run(feeds);
       for (const name of session.outputNames) assertClose(got[name] as Tensor, want[name], 1e-5, name);
+    }
+  });
+
+  it('runs the branches of If natively, also when they read outer values', async () => {
+    const b = new GraphBuilder();
+    const x = b.input('x', 'float32', ['n', 3, 4, 4]);
+    const condition = b.input('condition', 'bool', []);
+    const features = b.node('Conv', [x, b.weights([5, 3, 3, 3])], { pads: ints(1, 1, 1, 1) });
+    const branch = (op: string, seed: number): Graph => {
+      const body = new GraphBuilder(17, b.graph);
+      const conv = body.node('Conv', [features, body.weights([2, 5, 1, 1], 0.5, seed)]);
+      return body.outputs([body.node(op, [conv])], [FLOAT]);
+    };
+    const y = b.node('If', [condition], {
+      then_branch: { kind: 'graph', value: branch('Relu', 1) },
+      else_branch: { kind: 'graph', value: branch('Sigmoid', 2) },
+    });
+    const graph = b.outputs([b.node('Exp', [y])], [FLOAT]);
+    const bytes = modelBytes(graph);
+    using session = await InferenceSession.create(bytes);
+    for (const value of [1, 0, 1]) {
+      const feeds = { x: noise([2, 3, 4, 4], 1, value), condition: new Tensor('bool', Uint8Array.of(value), []) };
+      const want = await runOrt(bytes, feeds);
+      const [got, blocking] = [await session.run(feeds), session.runSync(feeds)];
+      const [name] = session.outputNames;
+      assertClose(got[name] as Tensor, want[name], 1e-5, name);
+      assert.deepEqual(blocking[name].data, got[name].data);
+      const rows = session.profile(feeds);
+      assert.equal(rows.filter((row) => row.step === 'conv').length, 2);
+      assert.deepEqual(
+        rows.filter((row) => row.step === 'typescript').map((row) => row.op),
+        ['If'],
+      );
+    }
+  });
+
+  it('runs loops and goes on natively', async () => {
+    const b = new GraphBuilder();
+    const x = b.input('x', 'float32', ['n', 4]);
+    const count = b.input('count', 'int64', []);
+    const body = new GraphBuilder(17, b.graph);
+    body.input('i', 'int64', []);
+    const going = body.input('going', 'bool', []);
+    const state = body.input('state', 'float32', ['n', 4]);
+    const next = body.node('MatMul', [state, body.weights([4, 4])]);
+    const still = body.node('Identity', [going]);
+    const bodyGraph = body.outputs(
+      [still, next],
+      [
+        { dtype: 'bool', shape: [] },
+        { dtype: 'float32', shape: ['n', 4] },
+      ],
+    );
+    const loop = b.node('Loop', [count, null, b.node('Relu', [x])], { body: { kind: 'graph', value: bodyGraph } });
+    const bytes = modelBytes(b.outputs([b.node('Softmax', [loop], { axis: int(1) })], [FLOAT]));
+    using session = await InferenceSession.create(bytes);
+    for (const rounds of [0n, 1n, 5n]) {
+      const feeds = { x: noise([3, 4]), count: new Tensor('int64', BigInt64Array.of(rounds), []) };
+      const want = await runOrt(bytes, feeds);
+      const got = await session.run(feeds);
+      for (const name of session.outputNames) assertClose(got[name] as Tensor, want[name], 1e-5, `${rounds} rounds`);
     }
   });
 
@@ -331,7 +441,11 @@ describe('InferenceSession on real models', () => {
       const got = await session.run(feeds);
       for (const name of session.outputNames) assertClose(got[name] as Tensor, want[name], 1e-3, name);
       const left = session.nodes.filter((node) => node.road === 'typescript');
-      assert.deepEqual(left.map((node) => node.op), [], 'nodes that do not run natively');
+      assert.deepEqual(
+        left.map((node) => node.op),
+        [],
+        'nodes that do not run natively',
+      );
     }).timeout(60_000);
   }
 });
