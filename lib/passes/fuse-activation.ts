@@ -1,4 +1,7 @@
-/** Relu and Clip after a float convolution or Gemm become the bounds of its output: one step and one pass over memory less. */
+/**
+ * Relu and Clip after a float convolution or Gemm become the bounds of its output: one step and one pass over memory
+ * less.
+ */
 import type { Graph, Node } from '../graph/graph';
 import { capturedValues, floatConstant, isOp, onlyConsumer } from './matching';
 

@@ -1,6 +1,6 @@
 /**
- * Layer normalization as exporters before opset 17 write it (ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul, Add)
- * becomes one operator: nine passes over memory less, and nothing in it that a quantizer could touch.
+ * Layer normalization as exporters before opset 17 write it (ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul,
+ * Add) becomes one operator: nine passes over memory less, and nothing in it that a quantizer could touch.
  */
 import { type Graph, type Node, Value } from '../graph/graph';
 import { integersOf } from '../ops/families/values';

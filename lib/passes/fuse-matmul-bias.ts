@@ -1,4 +1,6 @@
-/** MatMul of rank 2 followed by Add of a constant row becomes Gemm, which adds the bias while the sum is in a register. */
+/**
+ * MatMul of rank 2 followed by Add of a constant row becomes Gemm, which adds the bias while the sum is in a register.
+ */
 import { type Graph, type Node, Value } from '../graph/graph';
 import type { Tensor } from '../tensor/tensor';
 import { capturedValues, floatConstant, isOp, onlyConsumer } from './matching';

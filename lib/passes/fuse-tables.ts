@@ -1,6 +1,6 @@
 /**
- * Elementwise operators on 8-bit codes are functions of 256 values: they become tables, and chains of tables become one.
- * The results are the same bits, with one pass over memory instead of one per operator. For the runtime only.
+ * Elementwise operators on 8-bit codes are functions of 256 values: they become tables, and chains of tables become
+ * one. The results are the same bits, with one pass over memory instead of one per operator. For the runtime only.
  */
 import type { Graph, Node, Value } from '../graph/graph';
 import { lookupOp } from '../ops/registry';

@@ -1,6 +1,6 @@
 /**
- * The two pipelines. Passes change the graph that they are given; callers that need the old one clone it first. The order
- * matters: each pass may rely on what the ones before it have established.
+ * The two pipelines. Passes change the graph that they are given; callers that need the old one clone it first. The
+ * order matters: each pass may rely on what the ones before it have established.
  */
 import type { Graph } from '../graph/graph';
 import { inferShapes } from '../graph/infer';

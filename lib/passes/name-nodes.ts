@@ -1,4 +1,6 @@
-/** Node names are what reports, errors and the quantizer's options refer to: every node gets one, and no two the same. */
+/**
+ * Node names are what reports, errors and the quantizer's options refer to: every node gets one, and no two the same.
+ */
 import { type Graph, subgraphsOf } from '../graph/graph';
 
 /** Gives nameless nodes a name from their operator and renames all but the first of those that share one. */

@@ -11,7 +11,8 @@ export function checkSupport(graph: Graph): void {
   const lines = [...missing].map(([operator, nodes]) => {
     const count = nodes.length === 1 ? '1 node' : `${nodes.length} nodes, the first`;
     const close = didYouMean(nodes[0].op, opNames());
-    return `${operator} (${count} "${nodes[0].name}")${close && close !== nodes[0].op ? `, did the exporter mean ${close}?` : ''}`;
+    const meant = close && close !== nodes[0].op ? `, did the exporter mean ${close}?` : '';
+    return `${operator} (${count} "${nodes[0].name}")${meant}`;
   });
   const first = [...missing.values()][0][0];
   throw new Q8Error(

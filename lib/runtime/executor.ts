@@ -1,6 +1,7 @@
 /**
- * Runs a routine: finds or makes the plan for the shapes at hand, and walks it. The walk is a generator that yields every
- * native call, so that one walk serves blocking and asynchronous runs; control flow recurses into executors of the bodies.
+ * Runs a routine: finds or makes the plan for the shapes at hand, and walks it. The walk is a generator that yields
+ * every native call, so that one walk serves blocking and asynchronous runs; control flow recurses into executors of
+ * the bodies.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Data, Program } from '../../binding';
@@ -31,8 +32,8 @@ export interface NativeCall {
 }
 
 /**
- * The walk of one run. It yields native calls, and null after work in TypeScript that has taken long enough for the event
- * loop to want a turn; it returns the outputs of the routine, in order.
+ * The walk of one run. It yields native calls, and null after work in TypeScript that has taken long enough for the
+ * event loop to want a turn; it returns the outputs of the routine, in order.
  */
 export type Walk = Generator<NativeCall | null, Tensor[], void>;
 
@@ -269,7 +270,8 @@ function checkPlanned(node: Node, tensor: Tensor, planned: ValueType | undefined
   if (!planned || (dtype === tensor.type && (shape === undefined || fits))) return;
   throw new Q8Error(
     'ERR_Q8_SHAPE_MISMATCH',
-    `Expected ${dtype} [${shape?.join(', ')}] for the output of node "${node.name}" (${node.op}) but received ${tensor.type} [${tensor.dims.join(', ')}].`,
+    `Expected ${dtype} [${shape?.join(', ')}] for the output of node "${node.name}" (${node.op}) ` +
+      `but received ${tensor.type} [${tensor.dims.join(', ')}].`,
     { node: node.name, hint: 'the model declares a shape that its operators do not make.' },
   );
 }

@@ -96,7 +96,9 @@ export function readFetches(fetches: Fetches | undefined, outputs: readonly Decl
   });
 }
 
-/** A tensor over the memory that the caller gave. Detached and resizable memory is refused: native code reads it later. */
+/**
+ * A tensor over the memory that the caller gave. Detached and resizable memory is refused: native code reads it later.
+ */
 function asTensor(given: TensorLike, where: string): Tensor {
   if (typeof given !== 'object' || !Array.isArray(given.dims) || typeof given.type !== 'string') {
     throw expected('a Tensor', where, given);
@@ -133,8 +135,8 @@ export function directTargets(
 }
 
 /**
- * The results by name. An output goes into the caller's tensor if there is one; a tensor that belongs to somebody else (a
- * feed handed through, a constant of the model, another output) is copied.
+ * The results by name. An output goes into the caller's tensor if there is one; a tensor that belongs to somebody else
+ * (a feed handed through, a constant of the model, another output) is copied.
  */
 export function giveResults(
   outputs: readonly Tensor[],
@@ -149,7 +151,8 @@ export function giveResults(
       if (target.dims.join() !== output.dims.join()) {
         throw new Q8Error(
           'ERR_Q8_SHAPE_MISMATCH',
-          `Expected shape [${output.dims.join(', ')}] for output ${JSON.stringify(name)} but received a tensor of [${target.dims.join(', ')}].`,
+          `Expected shape [${output.dims.join(', ')}] for output ${JSON.stringify(name)} ` +
+            `but received a tensor of [${target.dims.join(', ')}].`,
         );
       }
       copyInto(target, output);

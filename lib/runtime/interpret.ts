@@ -7,7 +7,9 @@ import type { Graph, Node, Value } from '../graph/graph';
 import { lookupOp } from '../ops/registry';
 import type { Tensor } from '../tensor/tensor';
 
-/** Runs `graph` on tensors by input name and returns its outputs by name. @throws ERR_Q8_UNSUPPORTED_OP, with the node. */
+/**
+ * Runs `graph` on tensors by input name and returns its outputs by name. @throws ERR_Q8_UNSUPPORTED_OP, with the node.
+ */
 export function interpret(graph: Graph, feeds: Readonly<Record<string, Tensor>>): Record<string, Tensor> {
   const inputs = graph.inputs.map((value) => {
     const tensor = feeds[value.name];

@@ -1,6 +1,6 @@
 /**
- * Where each intermediate tensor of a program lives in its one arena. Buffers whose lifetimes do not overlap share memory;
- * elementwise steps write over an operand that nobody reads again.
+ * Where each intermediate tensor of a program lives in its one arena. Buffers whose lifetimes do not overlap share
+ * memory; elementwise steps write over an operand that nobody reads again.
  */
 import type { BufferId, ProgramBuffer, ProgramStep } from '../../binding';
 import { bytesOf } from '../tensor/dtype';

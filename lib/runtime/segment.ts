@@ -41,7 +41,9 @@ export interface ClosedSegment {
 
 type Slots = Partial<Record<Layout, Slot>>;
 
-/** The context of every lower() call in this segment: operators see it as {@link LowerContext}, with the node at hand. */
+/**
+ * The context of every lower() call in this segment: operators see it as {@link LowerContext}, with the node at hand.
+ */
 export class Segment implements LowerContext {
   readonly #host: SegmentHost;
   readonly #buffers: ProgramBuffer[] = [];

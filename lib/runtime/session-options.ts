@@ -1,4 +1,7 @@
-/** The options of InferenceSession: q8's own, and those of onnxruntime-node, so that code written for it runs unchanged. */
+/**
+ * The options of InferenceSession: q8's own, and those of onnxruntime-node, so that code written for it runs
+ * unchanged.
+ */
 import { checkOptionKeys, expected } from '../errors';
 import type { ReadOptions } from '../onnx/read';
 

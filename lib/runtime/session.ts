@@ -1,7 +1,7 @@
 /**
- * InferenceSession: a model ready to run, with the shape of onnxruntime-node's class of that name. Loading parses, lowers
- * and, where the input shapes are known, compiles and packs; run() binds other shapes when it meets them, and computes off
- * the main thread.
+ * InferenceSession: a model ready to run, with the shape of onnxruntime-node's class of that name. Loading parses,
+ * lowers and, where the input shapes are known, compiles and packs; run() binds other shapes when it meets them, and
+ * computes off the main thread.
  */
 import { loadBinding } from '../binding/load';
 import { expected, Q8Error } from '../errors';
@@ -161,8 +161,8 @@ export class InferenceSession {
   }
 
   /**
-   * The nodes as they run, with the road each takes in the plan used last; before any run, in a plan where symbolic sizes
-   * are 1, if the model allows that.
+   * The nodes as they run, with the road each takes in the plan used last; before any run, in a plan where symbolic
+   * sizes are 1, if the model allows that.
    */
   get nodes(): NodeInfo[] {
     this.#checkUsable();
