@@ -1,4 +1,5 @@
 /** What a run costs, step by step. */
+import { toQ8Error } from '../binding/load';
 import type { Node } from '../graph/graph';
 import type { NodeObserver, Walk } from './executor';
 
@@ -18,13 +19,19 @@ export function profileWalk(makeWalk: (observe: NodeObserver) => Walk, threads: 
     rows.push({ name: node?.name ?? '(layout)', op: node?.op ?? '', step, microseconds });
   };
   const walk = makeWalk((node, milliseconds) => add(node, 'typescript', milliseconds * 1e3));
-  for (;;) {
-    const { done, value } = walk.next();
-    if (done) return rows;
-    if (!value) continue;
-    const nanoseconds = value.program.profile(value.inputs, value.outputs, threads);
-    value.step.steps.forEach(({ op, node }, i) => {
-      add(node, op, nanoseconds[i] / 1e3);
-    });
+  try {
+    for (;;) {
+      const { done, value } = walk.next();
+      if (done) return rows;
+      if (!value) continue;
+      const nanoseconds = value.program.profile(value.inputs, value.outputs, threads);
+      value.step.steps.forEach(({ op, node }, i) => {
+        add(node, op, nanoseconds[i] / 1e3);
+      });
+    }
+  } catch (error) {
+    throw toQ8Error(error);
+  } finally {
+    walk.return([]);
   }
 }
