@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+/// run_gemm on every level of this CPU: blocking, threads, indirect rows, cancellation; and the pure choices behind it.
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "core/thread_pool.h"
+#include "cpu/dispatch.h"
+#include "gemm/gemm.h"
+#include "gemm/tile_choice.h"
+
+namespace q8::test {
+namespace {
+
+struct Problem {
+  size_t m;
+  size_t n;
+  size_t k;
+  std::vector<uint8_t> a;
+  std::vector<uint8_t> b;
+  std::vector<int32_t> zero_point;
+
+  Problem(size_t m_size, size_t n_size, size_t k_size, Random& random)
+      : m(m_size), n(n_size), k(k_size), a(m * k), b(k * n), zero_point(n) {
+    for (uint8_t& code : a) code = static_cast<uint8_t>(random.below(256));
+    for (uint8_t& code : b) code = static_cast<uint8_t>(random.below(256));
+    for (int32_t& code : zero_point) code = static_cast<int32_t>(random.below(256));
+  }
+
+  /// u8 x u8 with za = 9 and a zero point per column.
+  std::vector<int32_t> expected() const {
+    std::vector<uint32_t> c(m * n);
+    for (size_t i = 0; i < m; ++i) {
+      for (size_t x = 0; x < k; ++x) {
+        const int32_t left = a[i * k + x] - 9;
+        for (size_t j = 0; j < n; ++j) c[i * n + j] += static_cast<uint32_t>(left * (b[x * n + j] - zero_point[j]));
+      }
+    }
+    return std::vector<int32_t>(c.begin(), c.end());
+  }
+};
+
+std::vector<int32_t> multiply(const KernelTable& table, const Problem& p, RowSource source, size_t threads) {
+  PackedB packed;
+  const Status status = PackedB::pack(table, p.b.data(), /*b_signed=*/false, p.k, p.n, p.n, /*transposed=*/false,
+                                      p.zero_point.data(), p.n, &packed, threads);
+  Q8_CHECK(status.ok(), status.message());
+  std::vector<int32_t> bias(packed.padded_n());
+  fold_bias(packed, 9, /*a_signed=*/false, nullptr, bias.data());
+  std::vector<int32_t> c(p.m * p.n, -1);
+  GemmCall call;
+  call.m = p.m;
+  call.a = source;
+  call.b = &packed;
+  call.epilogue = {};
+  call.epilogue.kind = OutKind::kS32;
+  call.epilogue.bias = bias.data();
+  call.c = c.data();
+  call.ldc = p.n;
+  call.threads = threads;
+  Q8_CHECK(run_gemm(call).ok(), "run_gemm");
+  return c;
+}
+
+}  // namespace
+
+Q8_TEST(driver_matches_the_definition_for_rows_in_place_and_indirect) {
+  Random random(21);
+  for (const IsaLevel& level : compiled_levels()) {
+    if (find_supported_table(level.name) == nullptr) {
+      skip(level.name, "this CPU lacks it");
+      continue;
+    }
+    const size_t sizes[][3] = {{1, 1, 1}, {7, 130, 36}, {100, 70, 45}, {260, 33, 600}, {3, 400, 900}, {5, 6, 0}, {129, 64, 4096}};
+    for (const auto& size : sizes) {
+      const Problem p(size[0], size[1], size[2], random);
+      const std::vector<int32_t> expected = p.expected();
+      RowSource plain;
+      plain.data = p.a.data();
+      plain.row_bytes = p.k;
+      const std::string what = std::string(level.name) + " " + std::to_string(p.m) + "x" + std::to_string(p.n) + "x" +
+                               std::to_string(p.k);
+      Q8_CHECK(multiply(*level.table, p, plain, 1) == expected, what);
+      Q8_CHECK(multiply(*level.table, p, plain, 0) == expected, what + " on all threads");
+      if (p.k % 3 != 0 || p.k == 0) continue;
+      std::vector<const uint8_t*> table;
+      for (size_t s = 0; s < p.m * 3; ++s) table.push_back(p.a.data() + s * (p.k / 3));
+      RowSource indirect;
+      indirect.table = table.data();
+      indirect.segments = 3;
+      indirect.segment_bytes = p.k / 3;
+      Q8_CHECK(multiply(*level.table, p, indirect, 2) == expected, what + " through a table");
+    }
+  }
+}
+
+Q8_TEST(driver_stops_when_cancelled) {
+  Random random(3);
+  const Problem p(64, 64, 64, random);
+  PackedB packed;
+  Q8_CHECK(PackedB::pack(selected_table(), p.b.data(), true, p.k, p.n, p.n, false, nullptr, 0, &packed).ok(), "pack");
+  std::vector<int32_t> bias(packed.padded_n());
+  std::vector<int32_t> c(p.m * p.n);
+  const int32_t cancel = 1;
+  GemmCall call;
+  call.m = p.m;
+  call.a.data = p.a.data();
+  call.a.row_bytes = p.k;
+  call.b = &packed;
+  call.epilogue = {};
+  call.epilogue.bias = bias.data();
+  call.c = c.data();
+  call.ldc = p.n;
+  call.cancel = &cancel;
+  Q8_CHECK(run_gemm(call).code() == Code::kAborted, "aborted");
+}
+
+Q8_TEST(packing_refuses_what_cannot_fit) {
+  PackedB packed;
+  const Status status =
+      PackedB::pack(selected_table(), nullptr, true, SIZE_MAX / 8, 100, 100, false, nullptr, 0, &packed);
+  Q8_CHECK(status.code() == Code::kOutOfMemory, "out of memory");
+}
+
+Q8_TEST(tiles_split_rows_evenly) {
+  const GemmTileFn none = nullptr;
+  const GemmTile tiles[] = {{"14x32", 14, 32, none}, {"8x48", 8, 48, none}, {"4x64", 4, 64, none}, {"1x128", 1, 128, none}};
+  GemmKernels kernels = {};
+  kernels.tiles = tiles;
+  kernels.tile_count = 4;
+  const auto name = [&](size_t m, size_t n) { return std::string(choose_tile(kernels, m, n).name); };
+  Q8_CHECK(name(1, 1024) == "1x128", name(1, 1024));
+  Q8_CHECK(name(4, 1024) == "4x64", name(4, 1024));
+  Q8_CHECK(name(8, 1024) == "8x48", name(8, 1024));
+  Q8_CHECK(name(16, 1024) == "8x48", name(16, 1024));
+  Q8_CHECK(name(1400, 1024) == "14x32", name(1400, 1024));
+}
+
+Q8_TEST(grids_share_the_work) {
+  // A wide result of few strips is cut along N, a tall one along M.
+  const TaskGrid wide = choose_grid(1, 64, 1000, 1000, 4, 4);
+  Q8_CHECK(wide.rows == 1 && wide.columns == 4, "wide");
+  const TaskGrid tall = choose_grid(64, 1, 1000, 1000, 4, 4);
+  Q8_CHECK(tall.rows == 4 && tall.columns == 1, "tall");
+  // 128 x 768 x 768 on 4 threads: four column blocks read less than 2 x 2.
+  const TaskGrid bert = choose_grid(12, 24, 11 * 768, 32 * 768, 4, 4);
+  Q8_CHECK(bert.rows * bert.columns == 4, "four tasks");
+}
+
+}  // namespace q8::test

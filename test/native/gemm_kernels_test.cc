@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+/// Every tile of every instruction set against the definition, with guard pages around all operands. Levels that this CPU
+/// lacks run emulated where a build of them for emulation exists, and are reported as skipped otherwise.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "check.h"
+#include "cpu/dispatch.h"
+#include "guarded_buffer.h"
+#include "reference.h"
+
+#if defined(Q8_TEST_EMULATED)
+namespace q8::avx512vnni_emulated {
+extern const GemmKernels kGemm;
+}
+#endif
+
+namespace q8::test {
+namespace {
+
+struct Level {
+  std::string name;
+  const GemmKernels* kernels;
+};
+
+std::vector<Level> runnable_levels() {
+  std::vector<Level> levels;
+  for (const IsaLevel& level : compiled_levels()) {
+    if (find_supported_table(level.name) != nullptr) {
+      levels.push_back({level.name, level.table->gemm});
+      continue;
+    }
+#if defined(Q8_TEST_EMULATED)
+    if (std::string(level.name) == "avx512vnni") {
+      levels.push_back({"avx512vnni (emulated)", &avx512vnni_emulated::kGemm});
+      continue;
+    }
+#endif
+    skip(level.name, "this CPU lacks it, and there is no emulated build (libsimde-dev)");
+  }
+  return levels;
+}
+
+constexpr size_t round_up(size_t a, size_t b) { return (a + b - 1) / b * b; }
+
+enum class Fill { kRandom, kHigh, kLow, kAlternating };
+
+uint8_t code(Fill fill, size_t i, Random& random) {
+  switch (fill) {
+    case Fill::kRandom: return static_cast<uint8_t>(random.below(256));
+    case Fill::kHigh: return 0xff;
+    case Fill::kLow: return 0x80;
+    case Fill::kAlternating: return i % 2 ? 0x80 : 0x7f;
+  }
+  return 0;
+}
+
+void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t cols, size_t k, Random& random) {
+  const GemmKernels& kernels = *level.kernels;
+  const Fill fill = static_cast<Fill>(random.below(4));
+  const auto touch = random.below(4) == 0 ? GuardedBuffer<uint8_t>::Touch::kBegin : GuardedBuffer<uint8_t>::Touch::kEnd;
+  const uint8_t flip_a = random.below(2) ? 0x80 : 0;
+  const uint8_t flip_b = random.below(2) ? 0x80 : 0;
+
+  // Sources: A with a stride, B in either order.
+  const size_t stride_a = k + random.below(3);
+  GuardedBuffer<uint8_t> a(rows == 0 ? 0 : (rows - 1) * stride_a + k, touch);
+  for (size_t i = 0; i < a.size(); ++i) a[i] = code(fill, i, random);
+  const bool transposed = random.below(2) != 0;
+  GuardedBuffer<uint8_t> b(k * cols, touch);
+  for (size_t i = 0; i < b.size(); ++i) b[i] = code(fill == Fill::kHigh ? Fill::kLow : fill, i, random);
+  const size_t stride_k = transposed ? 1 : cols;
+  const size_t stride_n = transposed ? k : 1;
+
+  // Packed B and its column sums.
+  const size_t panel_stride = round_up(k, kernels.kr) * kPanelWidth;
+  const size_t panels = round_up(cols, kPanelWidth) / kPanelWidth;
+  GuardedBuffer<int8_t> packed_b(panels * panel_stride);
+  std::vector<int32_t> column_sum(panels * kPanelWidth);
+  for (size_t p = 0; p < panels; ++p) {
+    const size_t first = p * kPanelWidth;
+    kernels.pack_b_panel(k, std::min(kPanelWidth, cols - first), b.data() + first * stride_n, stride_k, stride_n, flip_b,
+                         packed_b.data() + p * panel_stride, column_sum.data() + first);
+  }
+
+  // A in place where the kernel allows it, else packed in segments.
+  std::vector<int32_t> row_sum(rows);
+  const bool in_place = kernels.a_in_place && flip_a == 0 && random.below(2) != 0;
+  const size_t packed_lda = round_up(k, kernels.kr) * kernels.a_element_bytes;
+  GuardedBuffer<uint8_t> packed_a(in_place ? 0 : rows * packed_lda);
+  if (!in_place) {
+    const size_t segments = k != 0 && k % 3 == 0 ? 3 : 1;
+    std::vector<const uint8_t*> source;
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t s = 0; s < segments; ++s) source.push_back(a.data() + r * stride_a + s * (k / segments));
+    }
+    kernels.pack_a(rows, segments, k / segments, source.data(), flip_a, packed_a.data(), packed_lda, row_sum.data());
+  }
+
+  // The epilogue.
+  const size_t padded = panels * kPanelWidth;
+  GuardedBuffer<int32_t> bias(padded);
+  GuardedBuffer<int32_t> zero_point(padded);
+  GuardedBuffer<float> scale(padded);
+  GuardedBuffer<float> float_bias(padded);
+  for (size_t n = 0; n < padded; ++n) {
+    bias[n] = static_cast<int32_t>(random.below(4001)) - 2000;
+    zero_point[n] = static_cast<int32_t>(random.below(256)) - 128;
+    scale[n] = random.below(2) ? 0.5f : static_cast<float>(1 + random.below(500)) / 32768.0f;
+    float_bias[n] = static_cast<float>(random.below(1000)) / 7.0f;
+  }
+  std::vector<int32_t> true_row_sum(rows);
+  Epilogue epilogue = {};
+  epilogue.kind = static_cast<OutKind>(random.below(4));
+  epilogue.bias = bias.data();
+  epilogue.scale = scale.data();
+  epilogue.float_bias = random.below(2) ? float_bias.data() : nullptr;
+  const bool is_signed = epilogue.kind == OutKind::kS8;
+  epilogue.zero_point = static_cast<int32_t>(random.below(256)) - (is_signed ? 128 : 0);
+  epilogue.lo = static_cast<float>((is_signed ? -128 : 0) - epilogue.zero_point);
+  epilogue.hi = static_cast<float>((is_signed ? 127 : 255) - epilogue.zero_point);
+
+  // The definition.
+  const size_t ldc = cols + random.below(3);
+  std::vector<uint32_t> accumulators(rows * cols);
+  std::vector<int32_t> true_column_sum(padded);
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t i = 0; i < k; ++i) {
+      const uint8_t canonical = a[r * stride_a + i] ^ flip_a;
+      const int32_t left = kernels.a_signed ? static_cast<int8_t>(canonical) : canonical;
+      true_row_sum[r] += left;
+      for (size_t n = 0; n < cols; ++n) {
+        const int32_t right = static_cast<int8_t>(b[i * stride_k + n * stride_n] ^ flip_b);
+        accumulators[r * cols + n] += static_cast<uint32_t>(left * right);
+      }
+    }
+  }
+  for (size_t i = 0; i < k; ++i) {
+    for (size_t n = 0; n < cols; ++n) true_column_sum[n] += static_cast<int8_t>(b[i * stride_k + n * stride_n] ^ flip_b);
+  }
+  const std::string what = level.name + " " + tile.name + " rows " + std::to_string(rows) + " cols " + std::to_string(cols) +
+                           " k " + std::to_string(k) + " kind " + std::to_string(static_cast<int>(epilogue.kind));
+  Q8_CHECK(column_sum == true_column_sum, what);
+  if (!in_place) Q8_CHECK(row_sum == true_row_sum, what);
+  if (random.below(2) != 0) {
+    epilogue.b_zero_point = zero_point.data();
+    epilogue.row_sum = true_row_sum.data();
+  }
+
+  const size_t element = output_bytes(epilogue.kind);
+  constexpr uint8_t kUntouched = 0xa5;
+  GuardedBuffer<uint8_t> c(((rows - 1) * ldc + cols) * element, touch);
+  std::fill(c.begin(), c.end(), kUntouched);
+  tile.run(rows, cols, k, in_place ? a.data() : packed_a.data(), in_place ? stride_a : packed_lda, packed_b.data(),
+           panel_stride, epilogue, c.data(), ldc);
+  size_t wrong = 0;
+  for (size_t r = 0; r < rows; ++r) {
+    for (size_t n = 0; n < ldc && (r * ldc + n) * element < c.size(); ++n) {
+      uint8_t wanted[4] = {kUntouched, kUntouched, kUntouched, kUntouched};
+      if (n < cols) {
+        const uint32_t word = reference_output(epilogue, accumulators[r * cols + n], r, n);
+        std::memcpy(wanted, &word, sizeof(wanted));
+      }
+      if (std::memcmp(wanted, c.data() + (r * ldc + n) * element, element) != 0) ++wrong;
+    }
+  }
+  Q8_CHECK(wrong == 0, what + ": " + std::to_string(wrong) + " outputs differ");
+}
+
+}  // namespace
+
+Q8_TEST(gemm_tiles_match_the_definition) {
+  const size_t depths[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 21, 31, 33, 64, 67, 130};
+  for (const Level& level : runnable_levels()) {
+    Random random(7);
+    for (size_t t = 0; t < level.kernels->tile_count; ++t) {
+      const GemmTile& tile = level.kernels->tiles[t];
+      for (size_t rows = 1; rows <= tile.mr; ++rows) {
+        for (const size_t k : depths) {
+          check_tile(level, tile, rows, tile.nr, k, random);
+          check_tile(level, tile, rows, 1 + random.below(tile.nr), k, random);
+          check_tile(level, tile, rows, 1 + random.below(tile.nr), k, random);
+        }
+      }
+    }
+  }
+}
+
+Q8_TEST(peak_loops_return_their_work) {
+  for (const Level& level : runnable_levels()) Q8_CHECK(level.kernels->peak_loop(3) > 0, level.name);
+}
+
+}  // namespace q8::test

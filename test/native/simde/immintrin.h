@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT
+/// Stands in for the compiler's <immintrin.h> when an AVX-512 room is compiled for emulation: SIMDe's portable intrinsics
+/// under their native names, and lane by lane those that SIMDe 0.7.4 lacks or that the GEMM repeats so often that inlined
+/// copies would keep the compiler busy for minutes. Masked accesses touch only the lanes of the mask, as the CPU does.
+#pragma once
+
+#define SIMDE_NO_NATIVE
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+using __mmask16 = simde__mmask16;
+using __mmask64 = simde__mmask64;
+
+namespace q8_emulation {
+
+#define Q8_EMULATED __attribute__((noinline, unused)) static
+
+/// name(a, b) with 16 lanes: result lane = `expression` of x and y.
+#define Q8_LANEWISE(name, Vector, Lane, expression)        \
+  Q8_EMULATED Vector name(const Vector& a, const Vector& b) { \
+    Lane left[16];                                         \
+    Lane right[16];                                        \
+    std::memcpy(left, &a, sizeof(left));                   \
+    std::memcpy(right, &b, sizeof(right));                 \
+    for (size_t i = 0; i < 16; ++i) {                      \
+      const Lane x = left[i];                              \
+      const Lane y = right[i];                             \
+      left[i] = (expression);                              \
+    }                                                      \
+    Vector result;                                         \
+    std::memcpy(&result, left, sizeof(left));              \
+    return result;                                         \
+  }
+
+Q8_LANEWISE(add_epi32, __m512i, uint32_t, x + y)
+Q8_LANEWISE(sub_epi32, __m512i, uint32_t, x - y)
+Q8_LANEWISE(mullo_epi32, __m512i, uint32_t, x* y)
+Q8_LANEWISE(add_ps, __m512, float, x + y)
+Q8_LANEWISE(mul_ps, __m512, float, x* y)
+Q8_LANEWISE(min_ps, __m512, float, x < y ? x : y)
+Q8_LANEWISE(max_ps, __m512, float, x > y ? x : y)
+
+Q8_EMULATED __m512i dpbusd(const __m512i& acc, const __m512i& a, const __m512i& b) {
+  uint32_t sum[16];
+  uint8_t left[64];
+  int8_t right[64];
+  std::memcpy(sum, &acc, sizeof(sum));
+  std::memcpy(left, &a, sizeof(left));
+  std::memcpy(right, &b, sizeof(right));
+  for (size_t i = 0; i < 64; ++i) sum[i / 4] += static_cast<uint32_t>(left[i] * right[i]);
+  __m512i result;
+  std::memcpy(&result, sum, sizeof(sum));
+  return result;
+}
+
+template <typename Lane, typename Vector>
+__attribute__((noinline)) void mask_store(void* out, uint64_t mask, const Vector& v) {
+  constexpr size_t kLanes = sizeof(Vector) / sizeof(Lane);
+  Lane lanes[kLanes];
+  std::memcpy(lanes, &v, sizeof(lanes));
+  for (size_t i = 0; i < kLanes; ++i) {
+    if (mask >> i & 1) std::memcpy(static_cast<Lane*>(out) + i, lanes + i, sizeof(Lane));
+  }
+}
+
+Q8_EMULATED __m512i maskz_load_bytes(uint64_t mask, const void* in) {
+  uint8_t lanes[64] = {};
+  for (size_t i = 0; i < 64; ++i) {
+    if (mask >> i & 1) lanes[i] = static_cast<const uint8_t*>(in)[i];
+  }
+  __m512i result;
+  std::memcpy(&result, lanes, sizeof(lanes));
+  return result;
+}
+
+Q8_EMULATED __m512 cvtepi32_ps(const __m512i& v) {
+  int32_t from[16];
+  float to[16];
+  std::memcpy(from, &v, sizeof(from));
+  for (size_t i = 0; i < 16; ++i) to[i] = static_cast<float>(from[i]);
+  __m512 result;
+  std::memcpy(&result, to, sizeof(to));
+  return result;
+}
+
+Q8_EMULATED __m512i cvtps_epi32(const __m512& v) {
+  float from[16];
+  int32_t to[16];
+  std::memcpy(from, &v, sizeof(from));
+  for (size_t i = 0; i < 16; ++i) to[i] = static_cast<int32_t>(std::nearbyint(from[i]));
+  __m512i result;
+  std::memcpy(&result, to, sizeof(to));
+  return result;
+}
+
+Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
+  int32_t from[16];
+  int8_t to[16];
+  std::memcpy(from, &v, sizeof(from));
+  for (size_t i = 0; i < 16; ++i) to[i] = static_cast<int8_t>(from[i]);
+  __m128i result;
+  std::memcpy(&result, to, sizeof(to));
+  return result;
+}
+
+#undef Q8_EMULATED
+#undef Q8_LANEWISE
+
+}  // namespace q8_emulation
+
+#undef _mm512_add_epi32
+#undef _mm512_sub_epi32
+#undef _mm512_mullo_epi32
+#undef _mm512_add_ps
+#undef _mm512_mul_ps
+#undef _mm512_min_ps
+#undef _mm512_max_ps
+#undef _mm512_dpbusd_epi32
+#undef _mm512_maskz_loadu_epi8
+#define _mm512_add_epi32 q8_emulation::add_epi32
+#define _mm512_sub_epi32 q8_emulation::sub_epi32
+#define _mm512_mullo_epi32 q8_emulation::mullo_epi32
+#define _mm512_add_ps q8_emulation::add_ps
+#define _mm512_mul_ps q8_emulation::mul_ps
+#define _mm512_min_ps q8_emulation::min_ps
+#define _mm512_max_ps q8_emulation::max_ps
+#define _mm512_dpbusd_epi32 q8_emulation::dpbusd
+#define _mm512_mask_storeu_epi32 q8_emulation::mask_store<int32_t>
+#define _mm512_mask_storeu_ps q8_emulation::mask_store<float>
+#define _mm512_maskz_loadu_epi8 q8_emulation::maskz_load_bytes
+#define _mm512_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
+#define _mm_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
+#define _mm512_cvtepi32_ps q8_emulation::cvtepi32_ps
+#define _mm512_cvtps_epi32 q8_emulation::cvtps_epi32
+#define _mm512_cvtepi32_epi8 q8_emulation::cvtepi32_epi8
