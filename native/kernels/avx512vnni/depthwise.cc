@@ -48,22 +48,6 @@ void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip
   sum_channels(channels, taps, w, flip, channel_sum);
 }
 
-/// Bits of the channels that exist, for the 32-bit elements of vector v: quarter L of the channel
-/// mask, bits 4v..4v+3.
-inline __mmask16 element_mask(__mmask64 channels, size_t v) {
-  uint32_t mask = 0;
-  for (size_t lane = 0; lane < 4; ++lane) {
-    mask |= static_cast<uint32_t>((channels >> (lane * 16 + v * 4)) & 0xf) << (lane * 4);
-  }
-  return static_cast<__mmask16>(mask);
-}
-
-/// Offsets, in elements from the block's first column, of vector v.
-inline __m512i column_offsets(size_t v) {
-  const __m512i base = _mm512_set_epi32(51, 50, 49, 48, 35, 34, 33, 32, 19, 18, 17, 16, 3, 2, 1, 0);
-  return _mm512_add_epi32(base, _mm512_set1_epi32(static_cast<int32_t>(v * 4)));
-}
-
 /// Sixteen column values in the channel order of vector v: four 128-bit pieces, 16 columns apart,
 /// each read only if the block has any of its columns (column arrays are readable up to the next
 /// multiple of 16).
@@ -102,18 +86,24 @@ inline void finish_block(const Epilogue& e, __m512i acc[4], const __m512i* input
     _mm512_mask_storeu_epi8(out, channels, codes);
     return;
   }
+  alignas(64) int32_t staged[kBlock];
   for (size_t v = 0; v < 4; ++v) {
     __m512i value = acc[v];
     if (e.kind == OutKind::kF32) {
-      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]),
-                               _mm512_castsi512_ps(load_columns(e.scale, v, columns)));
+      const __m512 scale = _mm512_castsi512_ps(load_columns(e.scale, v, columns));
+      __m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[v]), scale);
       if (e.float_bias != nullptr) {
         f = _mm512_add_ps(f, _mm512_castsi512_ps(load_columns(e.float_bias, v, columns)));
       }
       value = _mm512_castps_si512(f);
     }
-    _mm512_mask_i32scatter_epi32(out, element_mask(channels, v), column_offsets(v), value, 4);
+    __m128i* to = reinterpret_cast<__m128i*>(staged) + v;
+    _mm_store_si128(to, _mm512_castsi512_si128(value));
+    _mm_store_si128(to + 4, _mm512_extracti32x4_epi32(value, 1));
+    _mm_store_si128(to + 8, _mm512_extracti32x4_epi32(value, 2));
+    _mm_store_si128(to + 12, _mm512_extracti32x4_epi32(value, 3));
   }
+  memcpy(out, staged, columns * sizeof(int32_t));
 }
 
 /// One block for all pixels; kTaps is the number of taps, or 0 for args.taps.
