@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -140,6 +141,14 @@ describe('the command q8', function () {
     assert.equal(q8(['quantize', 'float.onnx', '-o', 'x.onnx']).status, 2);
     assert.equal(q8(['run', 'float.onnx']).status, 2);
     assert.match(q8(['run', 'float.onnx', '--input', 'y=a.npy']).stderr, /no input "y"/);
+  });
+
+  it('ends with 130 on Ctrl-C', async () => {
+    const args = ['--require', require.resolve('tsx/cjs'), join(ROOT, 'lib', 'cli', 'main.ts')];
+    const child = spawn(process.execPath, [...args, 'bench', 'float.onnx', '--seconds', '60'], { cwd: folder });
+    await once(child.stderr, 'data');
+    child.kill('SIGINT');
+    assert.deepEqual(await once(child, 'exit'), [130, null]);
   });
 
   it('measures a model', () => {

@@ -1,4 +1,5 @@
 /** `q8 bench`: speed of qgemm on this CPU, or of a model. For comparisons with other runtimes see test/bench/. */
+import { setImmediate } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { cpuInfo, InferenceSession, packWeights, qgemm } from '../../index';
 import { measurePeak } from '../../kernels/cpu-info';
@@ -40,13 +41,19 @@ export function addBench(program: Command, context: CommandContext): void {
     });
 }
 
-async function benchGemm({ seconds, threads }: BenchFlags, { terminal, isJson }: CommandContext): Promise<void> {
+async function benchGemm(
+  { seconds, threads }: BenchFlags,
+  { terminal, isJson, interrupt }: CommandContext,
+): Promise<void> {
   const used = threads === 0 ? cpuInfo().threads : threads;
   const peak = measurePeak() * used;
   const progress = new Progress(terminal);
   const results = [];
   for (const [done, [m, n, k]] of SHAPES.entries()) {
     progress.update('qgemm', done, SHAPES.length);
+    // qgemm blocks; a turn of the event loop lets Ctrl-C through.
+    await setImmediate();
+    interrupt.throwIfAborted();
     const a = Uint8Array.from({ length: m * k }, (_, i) => (i * 31) & 255);
     const b = packWeights({ k, n, b: Int8Array.from({ length: k * n }, (_, i) => (i * 17) & 255) });
     const out = new Int32Array(m * n);
@@ -81,6 +88,7 @@ async function benchModel(
 ): Promise<void> {
   const session = await InferenceSession.create(path, { threads: flags.threads });
   const [feed] = randomFeeds(session.inputMetadata, 1, flags.shape);
+  terminal.note(`measuring ${path} for ${flags.seconds} s`);
   const run = { name: path, run: () => session.run(feed, { signal: interrupt }) };
   const [timing] = await interleave([run], flags.seconds * 1000);
   session.dispose();
