@@ -106,8 +106,8 @@ struct VectorKernels {
   void (*depthwise_f32)(size_t channels, size_t taps, const float* const* source,
                         const float* weights, const float* bias, float lo, float hi, float* y);
 
-  // Float elementwise. Transcendental functions are within 4 ulp (pow: 2 ulp) unless the result is
-  // denormal.
+  // Float elementwise. Transcendental functions are within 4 ulp unless the result is denormal;
+  // gelu of negative numbers, which cancels, is within 1e-6 absolutely.
   void (*unary)(UnaryKind kind, size_t n, const float* x, float alpha, float beta, float* y);
   /// Steps as in qbinary.
   void (*binary)(BinaryKind kind, size_t n, const float* a, ptrdiff_t a_step, const float* b,

@@ -11,8 +11,8 @@
 ///
 /// Packed weights: blocks of 32 channels, each [pair of taps][4 vectors][8 channels][2 taps] as
 /// int16. The last block of a channel count that is no multiple of 32 starts at channels - 32 and
-/// repeats some channels, so that nothing is masked; fewer than 32 channels are staged through a
-/// buffer.
+/// repeats some channels, so that nothing is masked; fewer than 32 channels are put
+/// together from overlapping loads.
 #include <immintrin.h>
 
 #include "kernels/common/depthwise-inl.h"
@@ -55,30 +55,59 @@ void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip
   sum_channels(channels, taps, w, flip, channel_sum);
 }
 
-/// Eight 32-bit column values in the channel order of vector v.
-inline __m256i load_columns(const void* base, size_t v) {
+/// Eight 32-bit column values in the channel order of vector v. Columns beyond `columns`, rounded
+/// up to 16, are not read.
+inline __m256i load_columns(const void* base, size_t v, size_t columns) {
   const __m128i* p = static_cast<const __m128i*>(base);
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(p + v)),
-                                 _mm_loadu_si128(p + v + 4), 1);
+  const __m128i high = columns > 16 ? _mm_loadu_si128(p + v + 4) : _mm_setzero_si128();
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(p + v)), high, 1);
 }
-inline __m256 load_columns(const float* base, size_t v) {
-  return _mm256_castsi256_ps(load_columns(static_cast<const void*>(base), v));
+inline __m256 load_columns(const float* base, size_t v, size_t columns) {
+  return _mm256_castsi256_ps(load_columns(static_cast<const void*>(base), v, columns));
 }
 
-/// Finishes 32 channels (all of them present) and stores them.
-inline void finish_block(const Epilogue& e, __m256i acc[4], const __m256i* inputs, void* out) {
+/// The first n bytes at p, 1 <= n < 16, then zeros.
+inline __m128i load_below_16(const uint8_t* p, size_t n) {
+  if (n >= 8) {
+    const __m128i low = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+    const __m128i last = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + n - 8));
+    const __m128i shift = _mm_cvtsi32_si128(static_cast<int32_t>(8 * (16 - n)));
+    return _mm_unpacklo_epi64(low, _mm_srl_epi64(last, shift));
+  }
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < n; ++i) bytes |= uint64_t{p[i]} << (8 * i);
+  return _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
+}
+
+/// The first n bytes at p, 1 <= n < 32, then zeros.
+inline __m256i load_below_32(const uint8_t* p, size_t n) {
+  if (n < 16) return _mm256_zextsi128_si256(load_below_16(p, n));
+  // Shuffle indices i, i + 1, ... for i bytes shifted out; those of 0x80 give zeros.
+  alignas(32) static constexpr uint8_t kShift[32] = {
+      0,    1,    2,    3,    4,    5,    6,    7,    8,    9,    10,
+      11,   12,   13,   14,   15,   0x80, 0x80, 0x80, 0x80, 0x80, 0x80,
+      0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80};
+  const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i last = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + n - 16));
+  const __m128i shift = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kShift + (32 - n)));
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(low), _mm_shuffle_epi8(last, shift), 1);
+}
+
+/// Finishes 32 channels, of which `columns` exist, and stores all 32.
+inline void finish_block(const Epilogue& e, __m256i acc[4], const __m256i* inputs, size_t columns,
+                         void* out) {
   for (size_t v = 0; v < 4; ++v) {
     if (inputs != nullptr) {
-      acc[v] =
-          _mm256_sub_epi32(acc[v], _mm256_mullo_epi32(load_columns(e.b_zero_point, v), inputs[v]));
+      acc[v] = _mm256_sub_epi32(
+          acc[v], _mm256_mullo_epi32(load_columns(e.b_zero_point, v, columns), inputs[v]));
     }
-    acc[v] = _mm256_add_epi32(acc[v], load_columns(e.bias, v));
+    acc[v] = _mm256_add_epi32(acc[v], load_columns(e.bias, v, columns));
   }
   if (e.kind == OutKind::kU8 || e.kind == OutKind::kS8) {
     const __m256 lo = _mm256_set1_ps(e.lo);
     const __m256 hi = _mm256_set1_ps(e.hi);
     for (size_t v = 0; v < 4; ++v) {
-      __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), load_columns(e.scale, v));
+      __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), load_columns(e.scale, v, columns));
       f = _mm256_min_ps(_mm256_max_ps(f, lo), hi);
       acc[v] = _mm256_cvtps_epi32(f);
     }
@@ -94,8 +123,8 @@ inline void finish_block(const Epilogue& e, __m256i acc[4], const __m256i* input
   for (size_t v = 0; v < 4; ++v) {
     __m256i value = acc[v];
     if (e.kind == OutKind::kF32) {
-      __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), load_columns(e.scale, v));
-      if (e.float_bias != nullptr) f = _mm256_add_ps(f, load_columns(e.float_bias, v));
+      __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(acc[v]), load_columns(e.scale, v, columns));
+      if (e.float_bias != nullptr) f = _mm256_add_ps(f, load_columns(e.float_bias, v, columns));
       value = _mm256_castps_si256(f);
     }
     _mm_storeu_si128(p + v, _mm256_castsi256_si128(value));
@@ -113,14 +142,10 @@ void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_
   const __m256i zero = _mm256_setzero_si256();
   const __m256i flip = _mm256_set1_epi8(static_cast<char>(args.flip));
   const __m256i ones = _mm256_set1_epi16(1);
-  alignas(32) uint8_t staged[kBlock] = {};
   for (size_t p = 0; p < args.pixels; ++p) {
     const uint8_t* const* source = args.source + p * taps;
     const auto load = [&](size_t t) {
-      if constexpr (!kWhole) {
-        memcpy(staged, source[t], args.channels);
-        return _mm256_xor_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(staged)), flip);
-      }
+      if constexpr (!kWhole) return _mm256_xor_si256(load_below_32(source[t], args.channels), flip);
       return _mm256_xor_si256(
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source[t] + offset)), flip);
     };
@@ -147,23 +172,11 @@ void run_block(const DepthwiseArgs& args, const Epilogue& epilogue, const uint8_
     if (t < taps) accumulate(load(t), zero);
 
     if constexpr (kWhole) {
-      finish_block(epilogue, acc, kZeroPoint ? inputs : nullptr, out);
+      finish_block(epilogue, acc, kZeroPoint ? inputs : nullptr, kBlock, out);
     } else {
-      alignas(32) int32_t products[kBlock];
-      alignas(32) int32_t sums[kBlock];
-      for (size_t v = 0; v < 4; ++v) {
-        for (size_t half = 0; half < 2; ++half) {
-          const size_t c = v * 4 + half * 16;
-          _mm_store_si128(
-              reinterpret_cast<__m128i*>(products + c),
-              half == 0 ? _mm256_castsi256_si128(acc[v]) : _mm256_extracti128_si256(acc[v], 1));
-          _mm_store_si128(reinterpret_cast<__m128i*>(sums + c),
-                          half == 0 ? _mm256_castsi256_si128(inputs[v])
-                                    : _mm256_extracti128_si256(inputs[v], 1));
-        }
-      }
-      for (size_t c = 0; c < args.channels; ++c)
-        finish_channel(epilogue, c, products[c], sums[c], out);
+      alignas(32) uint8_t staged[kBlock * sizeof(int32_t)];
+      finish_block(epilogue, acc, kZeroPoint ? inputs : nullptr, args.channels, staged);
+      memcpy(out, staged, args.channels * output_bytes(epilogue.kind));
     }
     out += out_bytes;
   }
@@ -186,7 +199,9 @@ void run_blocks(const DepthwiseArgs& args) {
 }
 
 void depthwise(const DepthwiseArgs& args) {
-  if (args.channels < kBlock) return run_blocks<0, false>(args);
+  if (args.channels < kBlock) {
+    return args.taps == 9 ? run_blocks<9, false>(args) : run_blocks<0, false>(args);
+  }
   switch (args.taps) {
     case 9:
       return run_blocks<9, true>(args);
