@@ -77,7 +77,7 @@ function explain(error: unknown): { message: string; hint?: string } {
     return { message: error.message.slice(0, -` Hint: ${error.hint}`.length), hint: error.hint };
   }
   if (error instanceof Error && 'code' in error && error.code === 'ENOENT' && 'path' in error) {
-    return { message: `There is no file ${JSON.stringify(error.path)}.` };
+    return { message: `Cannot open ${JSON.stringify(error.path)}: there is no such file or folder.` };
   }
   return { message: error instanceof Error ? error.message : String(error) };
 }

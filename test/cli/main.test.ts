@@ -12,7 +12,7 @@ const MEAN_STD = ['--mean', '0.286', '--std', '0.353'];
 
 describe('the command q8', function () {
   // Each run starts a Node that compiles the sources.
-  this.timeout(60000);
+  this.timeout(120000);
   let folder: string;
 
   before(() => {
@@ -135,6 +135,7 @@ describe('the command q8', function () {
     ]);
     assert.equal(status, 1);
     assert.ok(!existsSync(join(folder, 'never.onnx')));
+    assert.equal(q8(['quantize', 'float.onnx', '-o', 'nowhere/x.onnx', '--random', '1']).status, 2);
   });
 
   it('asks for data when there is none', () => {

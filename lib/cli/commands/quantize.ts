@@ -1,6 +1,7 @@
 /** `q8 quantize`: a float ONNX model in, an int8 ONNX model out. */
-import { realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
 import { graphFromProto } from '../../graph/from-proto';
 import { type QuantizeOptions, type QuantizeReport, quantize } from '../../index';
@@ -43,7 +44,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .option('--op-types <types>', 'the only operator types to quantize; comma-separated, repeatable', collectNames)
     .option('--threads <count>', 'threads for calibration; 0 = all', parseCount, 0)
     .action(async (model: string, flags: QuantizeFlags) => {
-      refuseOverwrite(model, flags.output);
+      checkOutput(model, flags.output);
       const { terminal } = context;
       const calibration = await loadFeeds(flags.calibration, await inputsOf(model), flags, '--calibration');
       const progress = new Progress(terminal);
@@ -76,17 +77,10 @@ async function inputsOf(path: string): Promise<InputSpec[]> {
   }));
 }
 
-/** @throws UsageError when output and input are one file, by whatever names. */
-export function refuseOverwrite(input: string, output: string): void {
-  const real = (path: string) => {
-    try {
-      return realpathSync(path);
-    } catch {
-      return undefined;
-    }
-  };
-  const target = real(output);
-  if (target !== undefined && target === real(input)) {
+/** @throws UsageError when there is no such folder, or when output and input are one file, by whatever names. */
+function checkOutput(input: string, output: string): void {
+  if (!existsSync(dirname(output))) throw new UsageError(`There is no folder ${JSON.stringify(dirname(output))}.`);
+  if (existsSync(output) && existsSync(input) && realpathSync(output) === realpathSync(input)) {
     throw new UsageError(`The output ${JSON.stringify(output)} is the input model; q8 does not overwrite its input.`);
   }
 }
