@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks whose A fits into half of
-/// the L2 cache, and for each block streams B once, one column tile at a time, over full K: accumulators live in registers
-/// from the first product to the finished output.
+/// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks of A that stay in L2, and
+/// for each block streams B once in chunks of column tiles. Within a chunk a strip of A stays in L1 while the tiles pass by
+/// as one sequential stream (small tiles the other way round). A tile covers full K: accumulators live in registers from
+/// the first product to the finished output.
 #include "gemm/gemm.h"
 
 #include <algorithm>
@@ -16,7 +17,12 @@
 namespace q8 {
 namespace {
 
+/// Packed A of one block, and the panels that are multiplied with one strip before the next strip's turn. Together they
+/// stay well inside L2.
 constexpr size_t kABlockBytes = 256 * 1024;
+constexpr size_t kBChunkBytes = 128 * 1024;
+/// A column tile of at most this size rather stays in L1 while the strips pass by.
+constexpr size_t kResidentTileBytes = 10 * 1024;
 /// Scratch beyond this goes back to the system after the call.
 constexpr size_t kKeepBytes = 4 * 1024 * 1024;
 /// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs about 5.
@@ -97,6 +103,8 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t last_tile = plan.tiles * (grid_column + 1) / plan.grid.columns;
   const size_t strip_bytes = plan.strip_rows * plan.lda;
   const size_t block_strips = std::clamp<size_t>(kABlockBytes / std::max<size_t>(strip_bytes, 1), 1, last_strip - first_strip);
+  const size_t tile_bytes = tile.nr / kPanelWidth * b.panel_stride();
+  const size_t chunk_tiles = tile_bytes <= kResidentTileBytes ? 1 : std::max<size_t>(kBChunkBytes / tile_bytes, 1);
 
   uint8_t* packed = nullptr;
   int32_t* row_sum = nullptr;
@@ -123,17 +131,20 @@ Status run_task(const Plan& plan, size_t index) {
       }
       a = packed;
     }
-    for (size_t t = first_tile; t < last_tile; ++t) {
-      if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
-      const size_t column = t * tile.nr;
-      const size_t cols = std::min<size_t>(tile.nr, b.n() - column);
-      const int8_t* panel = b.panel(column / kPanelWidth);
+    for (size_t chunk = first_tile; chunk < last_tile; chunk += chunk_tiles) {
+      const size_t chunk_end = std::min(last_tile, chunk + chunk_tiles);
       for (size_t strip = block; strip < block_end; ++strip) {
+        if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
         const size_t row = strip * plan.strip_rows;
-        const Epilogue epilogue =
-            at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
-        tile.run(std::min(plan.strip_rows, call.m - row), cols, b.k(), a + (row - first_row) * plan.lda, plan.lda, panel,
-                 b.panel_stride(), epilogue, c + (row * call.ldc + column) * element, call.ldc);
+        const size_t rows = std::min(plan.strip_rows, call.m - row);
+        for (size_t t = chunk; t < chunk_end; ++t) {
+          const size_t column = t * tile.nr;
+          const Epilogue epilogue =
+              at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
+          tile.run(rows, std::min<size_t>(tile.nr, b.n() - column), b.k(), a + (row - first_row) * plan.lda, plan.lda,
+                   b.panel(column / kPanelWidth), b.panel_stride(), epilogue,
+                   c + (row * call.ldc + column) * element, call.ldc);
+        }
       }
     }
   }

@@ -11,6 +11,32 @@ namespace q8 {
 namespace Q8_TARGET {
 namespace {
 
+template <size_t kCount, typename Element>
+inline void flip_fixed(const uint8_t* in, uint8_t flip, Element* out) {
+  // By way of arrays, so that the compiler need not ask whether the pointers overlap and makes a few vector operations of it.
+  uint8_t bytes[kCount];
+  Element elements[kCount];
+  std::memcpy(bytes, in, sizeof(bytes));
+  for (size_t i = 0; i < kCount; ++i) elements[i] = static_cast<Element>(bytes[i] ^ flip);
+  std::memcpy(out, elements, sizeof(elements));
+}
+
+/// Copies `count` bytes xored with flip. The last block overlaps the one before instead of leaving a tail: segments of a
+/// convolution are short, and a tail byte by byte would cost as much as the product.
+template <typename Element>
+inline void flip_bytes(const uint8_t* in, size_t count, uint8_t flip, Element* out) {
+  constexpr size_t kBlock = 16;
+  if (count >= kBlock) {
+    for (size_t i = 0; i + kBlock <= count; i += kBlock) flip_fixed<kBlock>(in + i, flip, out + i);
+    flip_fixed<kBlock>(in + count - kBlock, flip, out + count - kBlock);
+  } else if (count >= kBlock / 2) {
+    flip_fixed<kBlock / 2>(in, flip, out);
+    flip_fixed<kBlock / 2>(in + count - kBlock / 2, flip, out + count - kBlock / 2);
+  } else {
+    for (size_t i = 0; i < count; ++i) out[i] = static_cast<Element>(in[i] ^ flip);
+  }
+}
+
 /// GemmKernels::pack_a for canonical u8 A stored as Element (uint8_t, or int16_t for multiply-adds of 16-bit pairs).
 template <typename Element, size_t kKr>
 void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source, uint8_t flip, void* dst,
@@ -22,7 +48,7 @@ void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* c
     Element* out = row;
     for (size_t s = 0; s < segments; ++s) {
       const uint8_t* in = source[r * segments + s];
-      for (size_t i = 0; i < segment_bytes; ++i) out[i] = static_cast<Element>(in[i] ^ flip);
+      flip_bytes(in, segment_bytes, flip, out);
       out += segment_bytes;
     }
     for (size_t i = k; i < padded_k; ++i) row[i] = 0;
