@@ -30,7 +30,8 @@ export function writeModel(model: ModelProto): Uint8Array {
   if (tensorBytes(model) > MAX_MESSAGE_BYTES) throw tooLarge(tensorBytes(model));
   const bytes = onnx.ModelProto.encode(model).finish();
   if (bytes.byteLength > MAX_MESSAGE_BYTES) throw tooLarge(bytes.byteLength);
-  return bytes;
+  // In Node protobufjs gives a Buffer, whose slice() shares memory; callers were promised a Uint8Array.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
 /**
