@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks of A that stay in L2, and
 /// for each block streams B once in chunks of column tiles. Within a chunk a strip of A stays in L1 while the tiles pass by
-/// as one sequential stream (small tiles the other way round). A tile covers full K: accumulators live in registers from
-/// the first product to the finished output.
+/// as one sequential stream. A tile covers full K: accumulators live in registers from the first product to the finished
+/// output.
 #include "gemm/gemm.h"
 
 #include <algorithm>
@@ -17,12 +17,10 @@
 namespace q8 {
 namespace {
 
-/// Packed A of one block, and the panels that are multiplied with one strip before the next strip's turn. Together they
-/// stay well inside L2.
-constexpr size_t kABlockBytes = 256 * 1024;
-constexpr size_t kBChunkBytes = 128 * 1024;
-/// A column tile of at most this size rather stays in L1 while the strips pass by.
-constexpr size_t kResidentTileBytes = 10 * 1024;
+/// Packed A of one block, and the column tiles that are multiplied with one strip before the next strip's turn. Together
+/// they fit an L2 of 512 KB.
+constexpr size_t kABlockBytes = 128 * 1024;
+constexpr size_t kBChunkBytes = 384 * 1024;
 /// Scratch beyond this goes back to the system after the call.
 constexpr size_t kKeepBytes = 4 * 1024 * 1024;
 /// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs about 5.
@@ -104,7 +102,7 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t strip_bytes = plan.strip_rows * plan.lda;
   const size_t block_strips = std::clamp<size_t>(kABlockBytes / std::max<size_t>(strip_bytes, 1), 1, last_strip - first_strip);
   const size_t tile_bytes = tile.nr / kPanelWidth * b.panel_stride();
-  const size_t chunk_tiles = tile_bytes <= kResidentTileBytes ? 1 : std::max<size_t>(kBChunkBytes / tile_bytes, 1);
+  const size_t chunk_tiles = std::max<size_t>(kBChunkBytes / std::max<size_t>(tile_bytes, 1), 1);
 
   uint8_t* packed = nullptr;
   int32_t* row_sum = nullptr;
