@@ -67,15 +67,6 @@ export function renderLines(first: number, count: number, noise: number): TextLi
   return Array.from({ length: count }, (_, i) => renderLine(first + i, noise));
 }
 
-/** The lines as one batch, float32 [lines, 3, 48, 192]. */
-export function batchOf(lines: readonly TextLine[]): Float32Array {
-  const batch = new Float32Array(lines.length * LINE_ELEMENTS);
-  lines.forEach(({ pixels }, i) => {
-    batch.set(pixels, i * LINE_ELEMENTS);
-  });
-  return batch;
-}
-
 /** Space left and right of the text, in pixels. */
 const MARGIN = 6;
 
