@@ -17,6 +17,11 @@ function randomNumbers(seed: number): () => number {
   };
 }
 
+async function loadAndRun(model: Uint8Array, input: Tensor): Promise<void> {
+  using session = await InferenceSession.create(model);
+  session.runSync(Object.fromEntries(session.inputNames.map((name) => [name, input])));
+}
+
 describe('damaged quantized models', function () {
   this.timeout(60_000);
 
@@ -39,8 +44,7 @@ describe('damaged quantized models', function () {
           damaged[Math.floor(random() * reach)] ^= 1 << Math.floor(random() * 8);
         }
         try {
-          using session = await InferenceSession.create(damaged);
-          session.runSync(Object.fromEntries(session.inputNames.map((name) => [name, feed.input])));
+          await loadAndRun(damaged, feed.input);
         } catch (error) {
           refused++;
           assert.ok(error instanceof Q8Error, `variant ${variant}: ${(error as Error).stack}`);
