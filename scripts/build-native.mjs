@@ -19,7 +19,10 @@ const { values: flags } = parseArgs({
   },
 });
 /** Toolchains of cmake/, with the processor's name in Node and the compiler to look for. */
-const targets = { 'linux-arm64': { arch: 'arm64', compiler: 'aarch64-linux-gnu-g++' } };
+const targets = {
+  'linux-arm64': { arch: 'arm64', compiler: 'aarch64-linux-gnu-g++', package: 'g++-aarch64-linux-gnu' },
+  'linux-x64': { arch: 'x64', compiler: 'x86_64-linux-gnu-g++', package: 'g++-x86-64-linux-gnu' },
+};
 const isNative = !flags.target || flags.target === `${process.platform}-${process.arch}`;
 const target = isNative ? undefined : targets[flags.target];
 if (!isNative && !target) fail(`Expected one of ${Object.keys(targets)} for --target but received ${flags.target}.`);
@@ -27,7 +30,7 @@ if (!isNative && !target) fail(`Expected one of ${Object.keys(targets)} for --ta
 requireTool(['cmake'], 'CMake 3.18 or newer', { linux: 'apt-get install cmake', darwin: 'brew install cmake' });
 if (target) {
   requireTool([target.compiler], `the cross compiler ${target.compiler}`, {
-    linux: `apt-get install g++-aarch64-linux-gnu`,
+    linux: `apt-get install ${target.package}`,
   });
 } else if (process.platform !== 'win32') {
   const compilers = [process.env.CXX, 'c++', 'g++', 'clang++'].filter(Boolean);

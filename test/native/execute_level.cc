@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Executes the register loop of one instruction set without asking whether the CPU has it. On a CPU or emulator that lacks
-/// it the process must die of an illegal instruction: scripts/test-isa.mjs runs it to prove that a model really lacks what
-/// detection says it lacks.
+/// Executes the register loop of one instruction set without asking whether the CPU has it. On a
+/// CPU or emulator that lacks it the process must die of an illegal instruction:
+/// scripts/test-isa.mjs runs it to prove that a model really lacks what detection says it lacks.
 #include <cstdio>
 #include <cstring>
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution of the ARM64 rooms, 16 channels at a time: kGroup taps are interleaved byte by byte, so that the
-/// products of a channel lie beside each other. Included once by kernels/<isa>/depthwise.cc after
+/// Depthwise convolution of the ARM64 rooms, 16 channels at a time: kGroup taps are interleaved
+/// byte by byte, so that the products of a channel lie beside each other. Included once by
+/// kernels/<isa>/depthwise.cc after
 ///   Q8_TARGET   the room's namespace
 ///   kGroup      taps that are multiplied together
 ///   accumulate  (sums of 16 channels, kGroup taps of 16 channels, weight vector i -> int8x16_t)
 /// are defined.
 ///
-/// Packed weights: blocks of 16 channels, each [group of taps][16 channels][kGroup taps]. The last block of a channel count
-/// that is no multiple of 16 starts at channels - 16 and repeats some channels, so that nothing is masked; fewer than 16
-/// channels are staged through a buffer.
+/// Packed weights: blocks of 16 channels, each [group of taps][16 channels][kGroup taps]. The last
+/// block of a channel count that is no multiple of 16 starts at channels - 16 and repeats some
+/// channels, so that nothing is masked; fewer than 16 channels are staged through a buffer.
 #pragma once
 
 #include "kernels/common/depthwise-inl.h"
@@ -33,7 +34,8 @@ size_t depthwise_packed_bytes(size_t channels, size_t taps) {
   return block_count(channels) * ((taps + kGroup - 1) / kGroup) * kGroupBytes;
 }
 
-void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst, int32_t* channel_sum) {
+void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst,
+                    int32_t* channel_sum) {
   uint8_t* out = static_cast<uint8_t*>(dst);
   for (size_t block = 0; block < block_count(channels); ++block) {
     const size_t first = block_start(block, channels);
@@ -48,10 +50,11 @@ void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip
   sum_channels(channels, taps, w, flip, channel_sum);
 }
 
-/// One block of 16 channels for all pixels. kTaps is the number of taps, or 0 for args.taps. kWhole: 16 bytes may be read at
-/// each tap; otherwise args.channels bytes.
+/// One block of 16 channels for all pixels. kTaps is the number of taps, or 0 for args.taps.
+/// kWhole: 16 bytes may be read at each tap; otherwise args.channels bytes.
 template <size_t kTaps, bool kWhole, bool kZeroPoint>
-void run_block(const DepthwiseArgs& args, const Epilogue& e, const int8_t* weights, size_t offset, uint8_t* out) {
+void run_block(const DepthwiseArgs& args, const Epilogue& e, const int8_t* weights, size_t offset,
+               uint8_t* out) {
   const size_t taps = kTaps == 0 ? args.taps : kTaps;
   const size_t out_bytes = args.out_stride * output_bytes(e.kind);
   const uint8x16_t flip = vdupq_n_u8(args.flip);
@@ -60,7 +63,8 @@ void run_block(const DepthwiseArgs& args, const Epilogue& e, const int8_t* weigh
     const uint8_t* const* source = args.source + p * taps;
     const auto load = [&](size_t t) {
       if (t >= taps) return vdupq_n_s8(0);
-      if constexpr (kWhole) return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(source[t] + offset), flip));
+      if constexpr (kWhole)
+        return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(source[t] + offset), flip));
       memcpy(staged, source[t], args.channels);
       return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(staged), flip));
     };
@@ -72,7 +76,8 @@ void run_block(const DepthwiseArgs& args, const Epilogue& e, const int8_t* weigh
       int8x16_t group[kGroup];
       unroll<0, kGroup>([&](auto j) Q8_INLINE_LAMBDA { group[j] = load(t + j); });
       accumulate(acc, group, [w](size_t i) Q8_INLINE_LAMBDA { return vld1q_s8(w + 16 * i); });
-      if constexpr (kZeroPoint) accumulate(inputs, group, [](size_t) Q8_INLINE_LAMBDA { return vdupq_n_s8(1); });
+      if constexpr (kZeroPoint)
+        accumulate(inputs, group, [](size_t) Q8_INLINE_LAMBDA { return vdupq_n_s8(1); });
       w += kGroupBytes;
     }
 
@@ -115,9 +120,12 @@ void run_blocks(const DepthwiseArgs& args) {
 void depthwise(const DepthwiseArgs& args) {
   if (args.channels < kBlock) return run_blocks<0, false>(args);
   switch (args.taps) {
-    case 9: return run_blocks<9, true>(args);
-    case 25: return run_blocks<25, true>(args);
-    default: return run_blocks<0, true>(args);
+    case 9:
+      return run_blocks<9, true>(args);
+    case 25:
+      return run_blocks<25, true>(args);
+    default:
+      return run_blocks<0, true>(args);
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// The output stage of the ARM64 rooms: 16 int32 accumulators of consecutive columns, in four vectors, become finished
-/// values in memory. Base ARMv8.0 instructions only. Included after Q8_TARGET is defined as the room's namespace.
+/// The output stage of the ARM64 rooms: 16 int32 accumulators of consecutive columns, in four
+/// vectors, become finished values in memory. Base ARMv8.0 instructions only. Included after
+/// Q8_TARGET is defined as the room's namespace.
 #pragma once
 
 #include <arm_neon.h>
@@ -31,12 +32,14 @@ Q8_ALWAYS_INLINE void store_words(const Vector (&words)[kQuads], size_t cols, Wo
   memcpy(out, staged, cols * sizeof(Word));
 }
 
-/// Finishes `cols` (1..16) columns of one row and stores them at `out`. The zero points of B are already taken off `acc`.
-/// `column`: index of the first of them in the epilogue's arrays.
-Q8_ALWAYS_INLINE void store_row(const Epilogue& e, const int32x4_t (&acc)[kQuads], size_t column, size_t cols,
-                                void* out) {
+/// Finishes `cols` (1..16) columns of one row and stores them at `out`. The zero points of B are
+/// already taken off `acc`. `column`: index of the first of them in the epilogue's arrays.
+Q8_ALWAYS_INLINE void store_row(const Epilogue& e, const int32x4_t (&acc)[kQuads], size_t column,
+                                size_t cols, void* out) {
   int32x4_t sum[kQuads];
-  unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { sum[q] = vaddq_s32(acc[q], vld1q_s32(e.bias + column + 4 * q)); });
+  unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
+    sum[q] = vaddq_s32(acc[q], vld1q_s32(e.bias + column + 4 * q));
+  });
   if (e.kind == OutKind::kS32) {
     store_words(sum, cols, static_cast<int32_t*>(out), vst1q_s32);
     return;
@@ -74,7 +77,9 @@ Q8_ALWAYS_INLINE void store_row(const Epilogue& e, const int32x4_t (&acc)[kQuads
   memcpy(bytes, staged, cols);
 }
 
-inline size_t element_bytes(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
+inline size_t element_bytes(OutKind kind) {
+  return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4;
+}
 
 }  // namespace
 }  // namespace Q8_TARGET

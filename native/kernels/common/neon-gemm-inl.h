@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// What the GEMMs of the ARM64 rooms share around their inner loop: the instance for the rows at hand, walking the panels
-/// of a tile, the output stage. Included once by kernels/<isa>/gemm.cc after
+/// What the GEMMs of the ARM64 rooms share around their inner loop: the instance for the rows at
+/// hand, walking the panels of a tile, the output stage. Included once by kernels/<isa>/gemm.cc
+/// after
 ///   Q8_TARGET             the room's namespace
 ///   kMaxRows, panels_for  rows of the largest tile, and panels of the tile with so many rows
 ///   accumulate            the products over all of K; see multiply()
@@ -15,8 +16,8 @@ namespace {
 
 /// kRows x (16 * kPanels) outputs over all of K.
 template <size_t kRows, size_t kPanels>
-void multiply(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* b, size_t panel_stride,
-              const Epilogue& e, size_t column, void* c, size_t ldc) {
+void multiply(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* b,
+              size_t panel_stride, const Epilogue& e, size_t column, void* c, size_t ldc) {
   int32x4_t acc[kRows][kPanels][kQuads];
   accumulate<kRows, kPanels>(k, a, lda, b, panel_stride, acc);
 
@@ -39,8 +40,8 @@ void multiply(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* 
 
 /// Exactly kRows rows: as many panels at a time as are left, in a descending choice of widths.
 template <size_t kRows, size_t kPanels = panels_for(kRows)>
-void gemm_rows(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* b, size_t panel_stride,
-               const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+void gemm_rows(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* b,
+               size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
   while (cols > (kPanels - 1) * kPanelWidth) {
     const size_t width = cols < kPanels * kPanelWidth ? cols : kPanels * kPanelWidth;
     multiply<kRows, kPanels>(width, k, a, lda, b, panel_stride, epilogue, column, c, ldc);
@@ -54,19 +55,21 @@ void gemm_rows(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t*
   }
 }
 
-/// GemmTile::run of every tile: the instance for exactly `rows`, so that a short strip wastes nothing.
+/// GemmTile::run of every tile: the instance for exactly `rows`, so that a short strip wastes
+/// nothing.
 template <size_t kRows = kMaxRows>
-void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b, size_t panel_stride,
-          const Epilogue& epilogue, void* c, size_t ldc) {
+void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
+          size_t panel_stride, const Epilogue& epilogue, void* c, size_t ldc) {
   if (rows == kRows) {
-    gemm_rows<kRows>(cols, k, static_cast<const int8_t*>(a), lda, b, panel_stride, epilogue, 0, c, ldc);
+    gemm_rows<kRows>(cols, k, static_cast<const int8_t*>(a), lda, b, panel_stride, epilogue, 0, c,
+                     ldc);
   } else if constexpr (kRows > 1) {
     gemm<kRows - 1>(rows, cols, k, a, lda, b, panel_stride, epilogue, c, ldc);
   }
 }
 
-/// GemmKernels::peak_loop: `kAccumulators` products per round by `product`, which folds kMacs multiply-adds into one
-/// accumulator.
+/// GemmKernels::peak_loop: `kAccumulators` products per round by `product`, which folds kMacs
+/// multiply-adds into one accumulator.
 template <size_t kAccumulators, size_t kMacs, typename Product>
 Q8_ALWAYS_INLINE size_t run_peak_loop(size_t iterations, const Product& product) {
   int32x4_t acc[kAccumulators];

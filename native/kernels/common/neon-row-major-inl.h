@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// The K loop of the ARM64 rooms that read A in place, 16 k of a row at a time, of which each step multiplies kKr. Included
-/// by kernels/<isa>/gemm.cc after
+/// The K loop of the ARM64 rooms that read A in place, 16 k of a row at a time, of which each step
+/// multiplies kKr. Included by kernels/<isa>/gemm.cc after
 ///   Q8_TARGET, kKr
 ///   multiply_step<kStep>(acc, a, panel, b_offset)  the products of k = kStep * kKr ... of a block
 /// are defined. Defines accumulate(), which neon-gemm-inl.h asks for.
@@ -25,13 +25,14 @@ inline int8x16_t load_tail(const int8_t* row, size_t k) {
   }
   static const uint8_t kIota[kBlock] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   // Indices of 16 and more give 0.
-  const uint8x16_t index = vaddq_u8(vld1q_u8(kIota), vdupq_n_u8(static_cast<uint8_t>(kBlock - tail)));
+  const uint8x16_t index =
+      vaddq_u8(vld1q_u8(kIota), vdupq_n_u8(static_cast<uint8_t>(kBlock - tail)));
   return vqtbl1q_s8(vld1q_s8(row + k - kBlock), index);
 }
 
 template <size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b, size_t panel_stride,
-                                 int32x4_t (&acc)[kRows][kPanels][kQuads]) {
+Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b,
+                                 size_t panel_stride, int32x4_t (&acc)[kRows][kPanels][kQuads]) {
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
       unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { acc[r][p][q] = vdupq_n_s32(0); });

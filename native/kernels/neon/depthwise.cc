@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution for ARMv8.0: two taps at a time by SMULL and SADALP. Per pair of taps and 16 channels: 2 loads and
-/// 2 flips, 2 ZIP, 4 products with weights from memory, 4 accumulations.
+/// Depthwise convolution for ARMv8.0: two taps at a time by SMULL and SADALP. Per pair of taps and
+/// 16 channels: 2 loads and 2 flips, 2 ZIP, 4 products with weights from memory, 4 accumulations.
 #define Q8_TARGET neon
 #include <arm_neon.h>
 
@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kGroup = 2;
 
 template <typename Weights>
-Q8_ALWAYS_INLINE void accumulate(int32x4_t (&acc)[kQuads], const int8x16_t (&taps)[kGroup], const Weights& weights) {
+Q8_ALWAYS_INLINE void accumulate(int32x4_t (&acc)[kQuads], const int8x16_t (&taps)[kGroup],
+                                 const Weights& weights) {
   const int8x16_t pairs[2] = {vzip1q_s8(taps[0], taps[1]), vzip2q_s8(taps[0], taps[1])};
   unroll<0, 2>([&](auto half) Q8_INLINE_LAMBDA {
     const int8x16_t w = weights(half);

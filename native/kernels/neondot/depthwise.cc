@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution with the dot product: four taps at a time. Per four taps and 16 channels: 4 loads and 4 flips,
-/// 8 ZIP, 4 SDOT with weights from memory.
+/// Depthwise convolution with the dot product: four taps at a time. Per four taps and 16 channels:
+/// 4 loads and 4 flips, 8 ZIP, 4 SDOT with weights from memory.
 #define Q8_TARGET neondot
 #include <arm_neon.h>
 
@@ -12,7 +12,8 @@ namespace {
 constexpr size_t kGroup = 4;
 
 template <typename Weights>
-Q8_ALWAYS_INLINE void accumulate(int32x4_t (&acc)[kQuads], const int8x16_t (&taps)[kGroup], const Weights& weights) {
+Q8_ALWAYS_INLINE void accumulate(int32x4_t (&acc)[kQuads], const int8x16_t (&taps)[kGroup],
+                                 const Weights& weights) {
   const auto as_pairs = [](int8x16_t bytes) { return vreinterpretq_s16_s8(bytes); };
   const auto as_bytes = [](int16x8_t pairs) { return vreinterpretq_s8_s16(pairs); };
   const int16x8_t low01 = as_pairs(vzip1q_s8(taps[0], taps[1]));

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
 /// s8 x s8 -> s32 GEMM for ARMv8.2 with the dot product (SDOT).
 ///
-/// Packed B is K4N16: a row is four vectors of 4 columns x 4 k. A is read in place, 16 k of a row at a time; SDOT by element
-/// multiplies a vector of B by the four bytes of A that its index names, so that nothing is broadcast.
+/// Packed B is K4N16: a row is four vectors of 4 columns x 4 k. A is read in place, 16 k of a row
+/// at a time; SDOT by element multiplies a vector of B by the four bytes of A that its index names,
+/// so that nothing is broadcast.
 ///
-/// Per 16 k of the 6x16 tile: 6 loads of A + 16 of B for 96 SDOT, 0.23 loads each (8x12: 0.21, but it does not divide a
-/// panel). 24 accumulators are reused after 12 cycles of two SDOT (Neoverse N1, latency 4) or 6 of four (V1, latency 3).
-/// Registers: 24 accumulators + 6 A + 2 B = 32 of 32. Few rows take several panels, to have 16 chains at least.
+/// Per 16 k of the 6x16 tile: 6 loads of A + 16 of B for 96 SDOT, 0.23 loads each (8x12: 0.21, but
+/// it does not divide a panel). 24 accumulators are reused after 12 cycles of two SDOT (Neoverse
+/// N1, latency 4) or 6 of four (V1, latency 3). Registers: 24 accumulators + 6 A + 2 B = 32 of 32.
+/// Few rows take several panels, to have 16 chains at least.
 #define Q8_TARGET neondot
 #include <arm_neon.h>
 
@@ -21,8 +23,9 @@ constexpr size_t kMaxRows = 6;
 
 constexpr size_t panels_for(size_t rows) { return rows == 1 ? 4 : rows <= 3 ? 2 : 1; }
 
-/// acc += four products per lane, with element kElement of `a`. Written out because GCC 12 does not tie the intrinsic's
-/// accumulator to one register: it copies accumulators in every round and spills some.
+/// acc += four products per lane, with element kElement of `a`. Written out because GCC 12 does not
+/// tie the intrinsic's accumulator to one register: it copies accumulators in every round and
+/// spills some.
 template <int kElement>
 inline int32x4_t multiply_add(int32x4_t acc, int8x16_t b, int8x16_t a) {
 #if defined(__GNUC__) && !defined(__clang__)
@@ -35,7 +38,8 @@ inline int32x4_t multiply_add(int32x4_t acc, int8x16_t b, int8x16_t a) {
 
 /// One K4 step: the rows of B at `b_offset` by element kStep of the rows of A.
 template <int kStep, size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void multiply_step(int32x4_t (&acc)[kRows][kPanels][kQuads], const int8x16_t (&a)[kRows],
+Q8_ALWAYS_INLINE void multiply_step(int32x4_t (&acc)[kRows][kPanels][kQuads],
+                                    const int8x16_t (&a)[kRows],
                                     const int8_t* const (&panel)[kPanels], size_t b_offset) {
   unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
     unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
@@ -50,9 +54,8 @@ Q8_ALWAYS_INLINE void multiply_step(int32x4_t (&acc)[kRows][kPanels][kQuads], co
 }  // namespace
 }  // namespace q8::neondot
 
-#include "kernels/common/neon-row-major-inl.h"
-
 #include "kernels/common/neon-gemm-inl.h"
+#include "kernels/common/neon-row-major-inl.h"
 
 namespace q8::neondot {
 namespace {
@@ -63,16 +66,24 @@ constexpr GemmTile kTiles[] = {
 };
 
 size_t peak_loop(size_t iterations) {
-  return run_peak_loop<24, 16>(iterations, [](int32x4_t acc, int8x16_t a, int8x16_t b)
-                                               Q8_INLINE_LAMBDA { return vdotq_s32(acc, a, b); });
+  return run_peak_loop<24, 16>(iterations,
+                               [](int32x4_t acc, int8x16_t a, int8x16_t b)
+                                   Q8_INLINE_LAMBDA { return multiply_add<0>(acc, a, b); });
 }
 
 }  // namespace
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
-    /*kr=*/kKr,        /*a_element_bytes=*/1, /*a_in_place=*/true,               /*a_signed=*/true, pack_a<int8_t, kKr>,
-    pack_b_panel<kKr>, kTiles,                sizeof(kTiles) / sizeof(kTiles[0]), peak_loop,
+    /*kr=*/kKr,
+    /*a_element_bytes=*/1,
+    /*a_in_place=*/true,
+    /*a_signed=*/true,
+    pack_a<int8_t, kKr>,
+    pack_b_panel<kKr>,
+    kTiles,
+    sizeof(kTiles) / sizeof(kTiles[0]),
+    peak_loop,
 };
 
 }  // namespace q8::neondot

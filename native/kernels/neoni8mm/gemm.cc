@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT
-/// s8 x s8 -> s32 GEMM for ARMv8.6 with the matrix product (SMMLA), which multiplies 2 rows x 8 k by 8 k x 2 columns.
+/// s8 x s8 -> s32 GEMM for ARMv8.6 with the matrix product (SMMLA), which multiplies 2 rows x 8 k
+/// by 8 k x 2 columns.
 ///
-/// Packed B is K8N16: a row is eight vectors of 2 columns x 8 k. A is always packed: two rows interleaved by 8 bytes, so that
-/// a load gives an operand; a last row without partner stays plain and is loaded into the lower half of a vector.
+/// Packed B is K8N16: a row is eight vectors of 2 columns x 8 k. A is always packed: two rows
+/// interleaved by 8 bytes, so that a load gives an operand; a last row without partner stays plain
+/// and is loaded into the lower half of a vector.
 ///
-/// Per K8 step of the 6x16 tile: 3 loads of A + 8 of B for 24 SMMLA, 0.46 loads each. Registers: 24 accumulators + 3 A +
-/// up to 5 B = 32 of 32. A single row costs as much as a pair: one SMMLA per vector of B, and the loads of B are what
-/// bounds it.
+/// Per K8 step of the 6x16 tile: 3 loads of A + 8 of B for 24 SMMLA, 0.46 loads each. Registers: 24
+/// accumulators + 3 A + up to 5 B = 32 of 32. A single row costs as much as a pair: one SMMLA per
+/// vector of B, and the loads of B are what bounds it.
 #define Q8_TARGET neoni8mm
 #include <arm_neon.h>
 
@@ -21,16 +23,19 @@ constexpr size_t kMaxRows = 6;
 
 constexpr size_t panels_for(size_t rows) { return rows <= 2 ? 2 : 1; }
 
-/// GemmKernels::pack_a: byte i of row r goes to byte (i / 8 * 2 + r % 2) * 8 + i % 8 of the pair's block.
-void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source, uint8_t flip, void* dst,
-            size_t dst_stride, int32_t* row_sum) {
+/// GemmKernels::pack_a: byte i of row r goes to byte (i / 8 * 2 + r % 2) * 8 + i % 8 of the pair's
+/// block.
+void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source,
+            uint8_t flip, void* dst, size_t dst_stride, int32_t* row_sum) {
   const size_t k = segments * segment_bytes;
   const size_t padded_k = (k + kKr - 1) / kKr * kKr;
   const uint64_t flip8 = flip * 0x0101010101010101u;
   for (size_t r = 0; r < rows; ++r) {
     const bool has_partner = r % 2 == 1 || r + 1 < rows;
     uint8_t* const out = static_cast<uint8_t*>(dst) + r / 2 * 2 * dst_stride + r % 2 * kKr;
-    const auto place = [&](size_t i) { return out + (has_partner ? i / kKr * 2 * kKr : i / kKr * kKr) + i % kKr; };
+    const auto place = [&](size_t i) {
+      return out + (has_partner ? i / kKr * 2 * kKr : i / kKr * kKr) + i % kKr;
+    };
     size_t i = 0;
     for (size_t s = 0; s < segments; ++s) {
       const uint8_t* in = source[r * segments + s];
@@ -56,8 +61,8 @@ void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* c
   }
 }
 
-/// acc += the products of a block. Written out because GCC 12 does not tie the intrinsic's accumulator to one register: it
-/// copies accumulators in every round and spills some.
+/// acc += the products of a block. Written out because GCC 12 does not tie the intrinsic's
+/// accumulator to one register: it copies accumulators in every round and spills some.
 inline int32x4_t multiply_add(int32x4_t acc, int8x16_t a, int8x16_t b) {
 #if defined(__GNUC__) && !defined(__clang__)
   __asm__("smmla %0.4s, %1.16b, %2.16b" : "+w"(acc) : "w"(a), "w"(b));
@@ -68,8 +73,8 @@ inline int32x4_t multiply_add(int32x4_t acc, int8x16_t a, int8x16_t b) {
 }
 
 template <size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b, size_t panel_stride,
-                                 int32x4_t (&acc)[kRows][kPanels][kQuads]) {
+Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b,
+                                 size_t panel_stride, int32x4_t (&acc)[kRows][kPanels][kQuads]) {
   constexpr size_t kPairs = (kRows + 1) / 2;
   constexpr size_t kVectors = kPanelWidth / 2;
   // Lanes: (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1).
@@ -106,7 +111,8 @@ Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const in
       unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
         const int64x2_t left = vreinterpretq_s64_s32(block[r / 2][p][2 * q]);
         const int64x2_t right = vreinterpretq_s64_s32(block[r / 2][p][2 * q + 1]);
-        acc[r][p][q] = vreinterpretq_s32_s64(r % 2 == 0 ? vzip1q_s64(left, right) : vzip2q_s64(left, right));
+        acc[r][p][q] =
+            vreinterpretq_s32_s64(r % 2 == 0 ? vzip1q_s64(left, right) : vzip2q_s64(left, right));
       });
     });
   });
@@ -127,16 +133,24 @@ constexpr GemmTile kTiles[] = {
 };
 
 size_t peak_loop(size_t iterations) {
-  return run_peak_loop<24, 32>(iterations, [](int32x4_t acc, int8x16_t a, int8x16_t b)
-                                               Q8_INLINE_LAMBDA { return multiply_add(acc, a, b); });
+  return run_peak_loop<24, 32>(iterations,
+                               [](int32x4_t acc, int8x16_t a, int8x16_t b)
+                                   Q8_INLINE_LAMBDA { return multiply_add(acc, a, b); });
 }
 
 }  // namespace
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
-    /*kr=*/kKr,        /*a_element_bytes=*/1, /*a_in_place=*/false,              /*a_signed=*/true, pack_a,
-    pack_b_panel<kKr>, kTiles,                sizeof(kTiles) / sizeof(kTiles[0]), peak_loop,
+    /*kr=*/kKr,
+    /*a_element_bytes=*/1,
+    /*a_in_place=*/false,
+    /*a_signed=*/true,
+    pack_a,
+    pack_b_panel<kKr>,
+    kTiles,
+    sizeof(kTiles) / sizeof(kTiles[0]),
+    peak_loop,
 };
 
 }  // namespace q8::neoni8mm

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Matrix products serve GEMM only: depthwise convolution is that of neondot, the vector operators those of neon.
+/// Matrix products serve GEMM only: depthwise convolution is that of neondot, the vector operators
+/// those of neon.
 #include "kernels/kernel_table.h"
 
 namespace q8::neon {
