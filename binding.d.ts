@@ -6,8 +6,16 @@
 
 export type Codes = Uint8Array | Int8Array;
 export type Data =
-  | Float32Array | Uint8Array | Int8Array | Uint16Array | Int16Array | Int32Array | Uint32Array
-  | BigInt64Array | BigUint64Array | Float64Array;
+  | Float32Array
+  | Uint8Array
+  | Int8Array
+  | Uint16Array
+  | Int16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array
+  | Float64Array;
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CPU (native/binding/cpu_binding.cc).
@@ -116,8 +124,19 @@ export function packConvF32(w: Float32Array, dims: readonly number[], group: num
 export function packGemmF32(b: Float32Array, k: number, n: number, transposeB: boolean): PackedGemm;
 
 export type BufferDType =
-  | 'float32' | 'uint8' | 'int8' | 'int32' | 'int64' | 'bool' | 'float64' | 'uint16' | 'int16' | 'uint32' | 'uint64'
-  | 'float16' | 'bfloat16';
+  | 'float32'
+  | 'uint8'
+  | 'int8'
+  | 'int32'
+  | 'int64'
+  | 'bool'
+  | 'float64'
+  | 'uint16'
+  | 'int16'
+  | 'uint32'
+  | 'uint64'
+  | 'float16'
+  | 'bfloat16';
 
 /** One tensor of a program. Elements are dense. Arena offsets are bytes, multiples of 64. */
 export type ProgramBuffer = { dtype: BufferDType; elements: number } & (
@@ -348,8 +367,28 @@ export interface MatMulStep {
   batchOffsets: Int32Array;
 }
 export type UnaryKind =
-  | 'abs' | 'neg' | 'relu' | 'leaky_relu' | 'clip' | 'sigmoid' | 'hard_sigmoid' | 'hard_swish' | 'tanh' | 'exp' | 'log'
-  | 'sqrt' | 'reciprocal' | 'erf' | 'gelu' | 'gelu_tanh' | 'elu' | 'softplus' | 'floor' | 'ceil' | 'round' | 'silu';
+  | 'abs'
+  | 'neg'
+  | 'relu'
+  | 'leaky_relu'
+  | 'clip'
+  | 'sigmoid'
+  | 'hard_sigmoid'
+  | 'hard_swish'
+  | 'tanh'
+  | 'exp'
+  | 'log'
+  | 'sqrt'
+  | 'reciprocal'
+  | 'erf'
+  | 'gelu'
+  | 'gelu_tanh'
+  | 'elu'
+  | 'softplus'
+  | 'floor'
+  | 'ceil'
+  | 'round'
+  | 'silu';
 /** float32 elementwise. alpha, beta: leaky_relu(alpha), clip(alpha = min, beta = max), hard_sigmoid(alpha, beta), elu(alpha). */
 export interface UnaryStep {
   op: 'unary';
@@ -454,10 +493,31 @@ export interface GatherDynamicStep {
 }
 
 export type ProgramStep =
-  | QConvStep | QGemmStep | QMatMulStep | QuantizeStep | DequantizeStep | QuantizeNhwcStep | LutStep | QBinaryStep
-  | QGlobalAveragePoolStep | QAveragePoolStep | MaxPoolStep | AveragePoolStep | ConvStep | GemmStep | MatMulStep
-  | UnaryStep | BinaryStep | SoftmaxStep | ReduceStep | LayerNormStep | StridedCopyStep | ConcatStep | PadStep
-  | GatherStep | GatherDynamicStep;
+  | QConvStep
+  | QGemmStep
+  | QMatMulStep
+  | QuantizeStep
+  | DequantizeStep
+  | QuantizeNhwcStep
+  | LutStep
+  | QBinaryStep
+  | QGlobalAveragePoolStep
+  | QAveragePoolStep
+  | MaxPoolStep
+  | AveragePoolStep
+  | ConvStep
+  | GemmStep
+  | MatMulStep
+  | UnaryStep
+  | BinaryStep
+  | SoftmaxStep
+  | ReduceStep
+  | LayerNormStep
+  | StridedCopyStep
+  | ConcatStep
+  | PadStep
+  | GatherStep
+  | GatherDynamicStep;
 
 export interface ProgramDescription {
   buffers: ProgramBuffer[];

@@ -7,7 +7,10 @@ import { parseArgs } from 'node:util';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values, positionals } = parseArgs({ options: { sanitize: { type: 'string' } }, allowPositionals: true });
-const build = join(root, values.sanitize ? `build-native-tests-${values.sanitize.replace(/\W/g, '-')}` : 'build-native-tests');
+const build = join(
+  root,
+  values.sanitize ? `build-native-tests-${values.sanitize.replace(/\W/g, '-')}` : 'build-native-tests',
+);
 
 const hasNinja = spawnSync('ninja', ['--version'], { stdio: 'ignore' }).status === 0;
 run('cmake', [

@@ -10,7 +10,8 @@ export function checkDimension(value: unknown, name: string): asserts value is n
 /** The leading dimension: elements between rows, at least the `columns` of a row. Absent means dense. */
 export function leadingDimension(value: unknown, columns: number, name: string): number {
   if (value === undefined) return columns;
-  if (!Number.isSafeInteger(value) || (value as number) < columns) throw expected(`an integer >= ${columns}`, name, value);
+  if (!Number.isSafeInteger(value) || (value as number) < columns)
+    throw expected(`an integer >= ${columns}`, name, value);
   return value as number;
 }
 
@@ -28,7 +29,12 @@ export function checkCode(value: unknown, isSigned: boolean, name: string): asse
 }
 
 /** Zero points of B as an array of B's type with one element, or one per column; null when there are none. */
-export function zeroPointCodes(value: number | Codes | undefined, b: Codes, columns: number, name: string): Codes | null {
+export function zeroPointCodes(
+  value: number | Codes | undefined,
+  b: Codes,
+  columns: number,
+  name: string,
+): Codes | null {
   if (value === undefined) return null;
   const isSigned = b instanceof Int8Array;
   if (typeof value === 'number') {

@@ -177,7 +177,9 @@ function prepare(options: QgemmOptions, where: string): void {
   checkCodes(a, 'a');
   const lda = leadingDimension(options.lda, k, 'lda');
   if (a.length < matrixSpan(m, k, lda) || (options.lda === undefined && a.length !== m * k)) {
-    throw expected(`${matrixSpan(m, k, lda)} elements (${m}x${k})`, `a of ${where}`, a, { code: 'ERR_Q8_SHAPE_MISMATCH' });
+    throw expected(`${matrixSpan(m, k, lda)} elements (${m}x${k})`, `a of ${where}`, a, {
+      code: 'ERR_Q8_SHAPE_MISMATCH',
+    });
   }
   const aZeroPoint = options.aZeroPoint ?? 0;
   checkCode(aZeroPoint, a instanceof Int8Array, 'aZeroPoint');
@@ -261,7 +263,9 @@ function allocate<T>(type: new (length: number) => T, length: number): T {
 function refuseForPacked(options: QgemmOptions): void {
   const { ldb, transposeB, bZeroPoint } = options;
   const name =
-    (ldb !== undefined && 'ldb') || (transposeB !== undefined && 'transposeB') || (bZeroPoint !== undefined && 'bZeroPoint');
+    (ldb !== undefined && 'ldb') ||
+    (transposeB !== undefined && 'transposeB') ||
+    (bZeroPoint !== undefined && 'bZeroPoint');
   if (!name) return;
   throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected no ${name} for packed weights.`, {
     hint: `Pass ${name === 'bZeroPoint' ? 'zeroPoint' : name} to packWeights().`,

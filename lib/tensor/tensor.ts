@@ -13,7 +13,11 @@ export class Tensor<T extends DType = DType> {
   #data: DataOf[T] | null;
 
   /** `new Tensor(type, data, dims?)`; without dims the tensor is 1-D. The data is not copied. */
-  constructor(type: T, data: DataOf[T] | readonly number[] | readonly bigint[] | readonly boolean[], dims?: readonly number[]);
+  constructor(
+    type: T,
+    data: DataOf[T] | readonly number[] | readonly bigint[] | readonly boolean[],
+    dims?: readonly number[],
+  );
   /** `new Tensor(data, dims?)`; the type follows from the array (Float32Array -> float32, string[] -> string, ...). */
   constructor(data: DataOf[T] | readonly string[] | readonly boolean[], dims?: readonly number[]);
   constructor(first: unknown, second?: unknown, third?: unknown) {
@@ -21,7 +25,8 @@ export class Tensor<T extends DType = DType> {
     let data: unknown;
     let dims: unknown;
     if (typeof first === 'string') {
-      if (!DTYPES.includes(first as DType)) throw expected(`one of ${DTYPES.join(', ')}`, 'the type of a Tensor', first);
+      if (!DTYPES.includes(first as DType))
+        throw expected(`one of ${DTYPES.join(', ')}`, 'the type of a Tensor', first);
       type = first as DType;
       data = second;
       dims = third;
@@ -32,7 +37,9 @@ export class Tensor<T extends DType = DType> {
     }
     if (Array.isArray(data) && type !== 'string') data = fromPlainArray(type, data);
     if (!isDataOf(type, data)) {
-      throw expected(`a ${storageName(type)}`, `the data of a ${type} Tensor`, data, { code: 'ERR_Q8_UNSUPPORTED_DTYPE' });
+      throw expected(`a ${storageName(type)}`, `the data of a ${type} Tensor`, data, {
+        code: 'ERR_Q8_UNSUPPORTED_DTYPE',
+      });
     }
     const storage = data as DataOf[DType];
     const shape = dims === undefined ? [storage.length] : checkDims(dims);
@@ -47,7 +54,9 @@ export class Tensor<T extends DType = DType> {
     this.dims = shape;
     this.size = size;
     this.#data = (
-      storage instanceof Uint8ClampedArray ? new Uint8Array(storage.buffer, storage.byteOffset, storage.length) : storage
+      storage instanceof Uint8ClampedArray
+        ? new Uint8Array(storage.buffer, storage.byteOffset, storage.length)
+        : storage
     ) as DataOf[T];
   }
 
@@ -94,7 +103,18 @@ function typeFromData(data: unknown): DType {
       hint: 'give the type first for plain numbers: new Tensor("float32", [1, 2], [2]).',
     });
   }
-  for (const type of ['float32', 'uint8', 'int8', 'uint16', 'int16', 'int32', 'int64', 'float64', 'uint32', 'uint64'] as const) {
+  for (const type of [
+    'float32',
+    'uint8',
+    'int8',
+    'uint16',
+    'int16',
+    'int32',
+    'int64',
+    'float64',
+    'uint32',
+    'uint64',
+  ] as const) {
     if (isDataOf(type, data)) return type;
   }
   throw expected('a typed array', 'the data of a Tensor', data);
@@ -106,7 +126,8 @@ function fromPlainArray(type: DType, values: unknown[]): DataOf[DType] {
     const value = values[i];
     if (type === 'bool') (data as Uint8Array)[i] = value ? 1 : 0;
     else if (type === 'int64' || type === 'uint64') {
-      if (typeof value !== 'bigint' && !Number.isSafeInteger(value)) throw expected('integers', `the data of a ${type} Tensor`, value);
+      if (typeof value !== 'bigint' && !Number.isSafeInteger(value))
+        throw expected('integers', `the data of a ${type} Tensor`, value);
       (data as BigInt64Array)[i] = BigInt(value as number | bigint);
     } else {
       if (typeof value !== 'number') throw expected('numbers', `the data of a ${type} Tensor`, value);

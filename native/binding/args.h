@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Reading of JavaScript arguments: typed arrays as bounded views, sizes as checked integers, and handles, the opaque
-/// objects that own native memory. lib/ has validated everything and speaks to the user; these checks keep a wrong
-/// argument from becoming a wrong memory access.
+/// Reading of JavaScript arguments: typed arrays as bounded views, sizes as checked integers, and
+/// handles, the opaque objects that own native memory. lib/ has validated everything and speaks to
+/// the user; these checks keep a wrong argument from becoming a wrong memory access.
 #pragma once
 
 #include <napi.h>
@@ -48,8 +48,8 @@ bool matrix_fits(size_t rows, size_t columns, size_t ld, size_t length);
 
 inline bool is_absent(const Napi::Value& value) { return value.IsNull() || value.IsUndefined(); }
 
-/// What a handle object owns. Users of the value copy the shared_ptr, so that release() never pulls memory from under a
-/// running call.
+/// What a handle object owns. Users of the value copy the shared_ptr, so that release() never pulls
+/// memory from under a running call.
 template <typename T>
 struct Handle {
   std::shared_ptr<const T> value;
@@ -63,10 +63,11 @@ struct Handle {
   }
 };
 
-/// Makes an object with `release()` that owns `value`; `bytes` is told to the garbage collector. `tag` is one constant per
-/// T and keeps objects of other kinds from being taken for this one.
+/// Makes an object with `release()` that owns `value`; `bytes` is told to the garbage collector.
+/// `tag` is one constant per T and keeps objects of other kinds from being taken for this one.
 template <typename T>
-Napi::Object make_handle(Napi::Env env, std::shared_ptr<const T> value, const napi_type_tag& tag, size_t bytes) {
+Napi::Object make_handle(Napi::Env env, std::shared_ptr<const T> value, const napi_type_tag& tag,
+                         size_t bytes) {
   Napi::Object object = Napi::Object::New(env);
   auto* handle = new Handle<T>{std::move(value), static_cast<int64_t>(bytes)};
   const auto finalize = [](napi_env finalizing, void* data, void*) {
@@ -91,17 +92,21 @@ Napi::Object make_handle(Napi::Env env, std::shared_ptr<const T> value, const na
   return object;
 }
 
-/// The value of a handle. @throws ERR_Q8_INVALID_ARGUMENT for another object, ERR_Q8_DISPOSED after release().
+/// The value of a handle. @throws ERR_Q8_INVALID_ARGUMENT for another object, ERR_Q8_DISPOSED after
+/// release().
 template <typename T>
-std::shared_ptr<const T> handle_value(Napi::Env env, napi_value object, const napi_type_tag& tag, const char* name) {
+std::shared_ptr<const T> handle_value(Napi::Env env, napi_value object, const napi_type_tag& tag,
+                                      const char* name) {
   bool matches = false;
   void* data = nullptr;
   if (napi_check_object_type_tag(env, object, &tag, &matches) != napi_ok || !matches ||
       napi_unwrap(env, object, &data) != napi_ok) {
-    throw_error(env, Code::kInvalidArgument, std::string("Expected a native handle for ") + name + ".");
+    throw_error(env, Code::kInvalidArgument,
+                std::string("Expected a native handle for ") + name + ".");
   }
   const auto* handle = static_cast<const Handle<T>*>(data);
-  if (handle->value == nullptr) throw_error(env, Code::kDisposed, std::string(name) + " has been disposed.");
+  if (handle->value == nullptr)
+    throw_error(env, Code::kDisposed, std::string(name) + " has been disposed.");
   return handle->value;
 }
 

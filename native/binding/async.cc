@@ -64,7 +64,8 @@ void run(Job* job) {
   calls->finished.notify_all();
 }
 
-/// Thread: JS. Runs before the thread-safe function's own cleanup, because hooks run last-in first-out.
+/// Thread: JS. Runs before the thread-safe function's own cleanup, because hooks run last-in
+/// first-out.
 void abort_all(void* data) {
   Calls& calls = **static_cast<std::shared_ptr<Calls>*>(data);
   std::unique_lock<std::mutex> lock(calls.mutex);
@@ -77,8 +78,8 @@ const std::shared_ptr<Calls>& calls_of(Napi::Env env) {
   if (calls != nullptr) return *calls;
   auto created = std::make_unique<std::shared_ptr<Calls>>(std::make_shared<Calls>());
   const Napi::String name = Napi::String::New(env, "q8");
-  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, settle,
-                                      &(*created)->completions) != napi_ok) {
+  if (napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr,
+                                      settle, &(*created)->completions) != napi_ok) {
     throw_error(env, Code::kInternal, "Cannot create a thread-safe function.");
   }
   napi_unref_threadsafe_function(env, (*created)->completions);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Asynchronous calls: work goes to the process's thread pool, the promise is settled on the JavaScript thread it came from.
-/// When an environment ends (worker.terminate(), process.exit()), its calls are told to abort and waited for, because they
-/// use its buffers.
+/// Asynchronous calls: work goes to the process's thread pool, the promise is settled on the
+/// JavaScript thread it came from. When an environment ends (worker.terminate(), process.exit()),
+/// its calls are told to abort and waited for, because they use its buffers.
 #pragma once
 
 #include <napi.h>
@@ -15,9 +15,9 @@
 namespace q8 {
 
 /// Runs `work` on the pool and returns a promise of undefined, rejected with the status's error.
-/// `pins` stay alive until then. `cancel` may be null or point into one of them; `work` is given the flag to poll, which is
-/// also set when the environment ends.
-/// Thread: JS; `work` runs on a pool thread and must not touch JavaScript values.
+/// `pins` stay alive until then. `cancel` may be null or point into one of them; `work` is given
+/// the flag to poll, which is also set when the environment ends. Thread: JS; `work` runs on a pool
+/// thread and must not touch JavaScript values.
 Napi::Promise run_async(Napi::Env env, const std::vector<napi_value>& pins, int32_t* cancel,
                         std::function<Status(const int32_t* cancel)> work);
 

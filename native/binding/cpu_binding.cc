@@ -63,8 +63,8 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
   return result;
 }
 
-/// Multiply-adds per second of one thread, in 10^9, from a loop on registers only. Blocks for about 0.1 s.
-/// Thread: JS.
+/// Multiply-adds per second of one thread, in 10^9, from a loop on registers only. Blocks for about
+/// 0.1 s. Thread: JS.
 Napi::Value measure_peak(const Napi::CallbackInfo& info) {
   using Clock = std::chrono::steady_clock;
   constexpr size_t kRounds = 200000;

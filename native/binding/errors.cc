@@ -9,7 +9,9 @@ Napi::Error to_error(Napi::Env env, const Status& status) {
   return error;
 }
 
-void throw_error(Napi::Env env, Code code, const std::string& message) { throw to_error(env, Status(code, message)); }
+void throw_error(Napi::Env env, Code code, const std::string& message) {
+  throw to_error(env, Status(code, message));
+}
 
 void check(Napi::Env env, const Status& status) {
   if (!status.ok()) throw to_error(env, status);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Status -> JavaScript error. The error's `code` is a Q8ErrorCode ("ERR_Q8_ABORTED" stays inside lib/, which answers with
-/// the signal's reason).
+/// Status -> JavaScript error. The error's `code` is a Q8ErrorCode ("ERR_Q8_ABORTED" stays inside
+/// lib/, which answers with the signal's reason).
 #pragma once
 
 #include <napi.h>

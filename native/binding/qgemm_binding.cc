@@ -16,8 +16,8 @@ namespace {
 
 constexpr napi_type_tag kPackedGemmTag = {0x5b1f0c6a7d3e4f21, 0x9c84e2d10b7f6a35};
 
-/// Positions in the `words` argument, see QgemmWords in binding.d.ts. Numbers travel in one array because every Node-API
-/// call costs as much as a small product.
+/// Positions in the `words` argument, see QgemmWords in binding.d.ts. Numbers travel in one array
+/// because every Node-API call costs as much as a small product.
 enum Word : size_t {
   kM,
   kN,
@@ -87,7 +87,8 @@ bool overlaps(const uint8_t* x, size_t x_bytes, const uint8_t* y, size_t y_bytes
 QgemmArgs read_args(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const ArrayView words = array_view(env, info[0], napi_float64_array, "words");
-  if (words.length < kWordCount) throw_error(env, Code::kInvalidArgument, "Expected all words for qgemm().");
+  if (words.length < kWordCount)
+    throw_error(env, Code::kInvalidArgument, "Expected all words for qgemm().");
   const double* w = words.as<const double>();
   QgemmArgs args;
   args.m = to_size(env, w[kM], "m");
@@ -99,13 +100,15 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
   args.threads = to_size(env, w[kThreads], "threads");
   args.scale = static_cast<float>(w[kScale]);
   const size_t kind = to_size(env, w[kKind], "kind");
-  if (kind > static_cast<size_t>(OutKind::kS8)) throw_error(env, Code::kInvalidArgument, "Expected a kind of output.");
+  if (kind > static_cast<size_t>(OutKind::kS8))
+    throw_error(env, Code::kInvalidArgument, "Expected a kind of output.");
   args.kind = static_cast<OutKind>(kind);
 
   args.a = codes_view(env, info[1], "a");
   const auto check_code = [env](double value, bool is_signed, const char* name) {
     if (!(value >= (is_signed ? -128 : 0) && value <= (is_signed ? 127 : 255))) {
-      throw_error(env, Code::kInvalidArgument, std::string("Expected a code of its type for ") + name + ".");
+      throw_error(env, Code::kInvalidArgument,
+                  std::string("Expected a code of its type for ") + name + ".");
     }
     return static_cast<int32_t>(value);
   };
@@ -133,7 +136,8 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
     }
   }
 
-  const napi_typedarray_type out_types[] = {napi_int32_array, napi_float32_array, napi_uint8_array, napi_int8_array};
+  const napi_typedarray_type out_types[] = {napi_int32_array, napi_float32_array, napi_uint8_array,
+                                            napi_int8_array};
   args.out = array_view(env, info[3], out_types[kind], "out");
   if (!matrix_fits(args.m, args.n, args.n, args.out.length)) {
     throw_error(env, Code::kShapeMismatch, "Expected m x n elements for out.");
@@ -141,7 +145,8 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
   const size_t out_bytes = args.out.length * (args.out.is_codes() ? 1 : sizeof(int32_t));
   if (overlaps(args.out.data, out_bytes, args.a.data, args.a.length) ||
       overlaps(args.out.data, out_bytes, args.b.data, args.b.length)) {
-    throw_error(env, Code::kInvalidArgument, "Expected memory apart from a and b for out but received an overlap.");
+    throw_error(env, Code::kInvalidArgument,
+                "Expected memory apart from a and b for out but received an overlap.");
   }
   const bool is_code_output = args.kind == OutKind::kU8 || args.kind == OutKind::kS8;
   if (is_code_output) {
@@ -152,11 +157,14 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
   }
   if (present & kHasScale) {
     args.scales = array_view(env, info[4], napi_float32_array, "scale");
-    if (args.scales.length != args.n) throw_error(env, Code::kShapeMismatch, "Expected n elements for scale.");
+    if (args.scales.length != args.n)
+      throw_error(env, Code::kShapeMismatch, "Expected n elements for scale.");
   }
   if (present & kHasBias) {
-    args.bias = array_view(env, info[5], args.kind == OutKind::kF32 ? napi_float32_array : napi_int32_array, "bias");
-    if (args.bias.length != args.n) throw_error(env, Code::kShapeMismatch, "Expected n elements for bias.");
+    args.bias = array_view(
+        env, info[5], args.kind == OutKind::kF32 ? napi_float32_array : napi_int32_array, "bias");
+    if (args.bias.length != args.n)
+      throw_error(env, Code::kShapeMismatch, "Expected n elements for bias.");
   }
   return args;
 }
@@ -167,9 +175,9 @@ Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
   PackedB packed;
   if (b == nullptr) {
     const std::vector<int32_t> zero_point = read_codes(args.b_zero_point);
-    const Status status =
-        PackedB::pack(selected_table(), args.b.data, args.b.type == napi_int8_array, args.k, args.n, args.ldb,
-                      args.transpose_b, zero_point.data(), zero_point.size(), &packed, args.threads);
+    const Status status = PackedB::pack(
+        selected_table(), args.b.data, args.b.type == napi_int8_array, args.k, args.n, args.ldb,
+        args.transpose_b, zero_point.data(), zero_point.size(), &packed, args.threads);
     if (!status.ok()) return status;
     b = &packed;
   }
@@ -178,8 +186,8 @@ Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
   const size_t padded_n = b->padded_n();
   if (columns.bias.size() < padded_n) columns.bias.resize(padded_n);
   const bool is_float = args.kind == OutKind::kF32;
-  fold_bias(*b, args.a_zero_point, args.a.type == napi_int8_array, is_float ? nullptr : args.bias.as<const int32_t>(),
-            columns.bias.data());
+  fold_bias(*b, args.a_zero_point, args.a.type == napi_int8_array,
+            is_float ? nullptr : args.bias.as<const int32_t>(), columns.bias.data());
 
   GemmCall call;
   call.m = args.m;
@@ -215,7 +223,9 @@ Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
 }
 
 /// qgemm(words, a, b, out, scale, bias, bZeroPoint). Thread: JS.
-void qgemm(const Napi::CallbackInfo& info) { check(info.Env(), run_qgemm(read_args(info), nullptr)); }
+void qgemm(const Napi::CallbackInfo& info) {
+  check(info.Env(), run_qgemm(read_args(info), nullptr));
+}
 
 /// qgemmAsync(words, a, b, out, scale, bias, bZeroPoint, cancel). Thread: JS.
 Napi::Value qgemm_async(const Napi::CallbackInfo& info) {
@@ -224,7 +234,8 @@ Napi::Value qgemm_async(const Napi::CallbackInfo& info) {
   int32_t* cancel = nullptr;
   if (!is_absent(info[7])) {
     const ArrayView flag = array_view(env, info[7], napi_int32_array, "cancel");
-    if (flag.length == 0) throw_error(env, Code::kInvalidArgument, "Expected one element for cancel.");
+    if (flag.length == 0)
+      throw_error(env, Code::kInvalidArgument, "Expected one element for cancel.");
     cancel = flag.as<int32_t>();
   }
   std::vector<napi_value> pins;
@@ -241,7 +252,8 @@ Napi::Value pack_gemm(const Napi::CallbackInfo& info) {
   const size_t n = to_size(env, info[2], "n");
   const size_t ldb = to_size(env, info[3], "ldb");
   const bool transpose_b = info[4].ToBoolean();
-  const bool fits = transpose_b ? matrix_fits(n, k, ldb, b.length) : matrix_fits(k, n, ldb, b.length);
+  const bool fits =
+      transpose_b ? matrix_fits(n, k, ldb, b.length) : matrix_fits(k, n, ldb, b.length);
   if (!fits) throw_error(env, Code::kShapeMismatch, "Expected k x n elements for b.");
   std::vector<int32_t> zero_point;
   if (!is_absent(info[5])) {
@@ -255,11 +267,12 @@ Napi::Value pack_gemm(const Napi::CallbackInfo& info) {
   if (info[6].IsString()) {
     const std::string isa = info[6].As<Napi::String>();
     table = find_supported_table(isa);
-    if (table == nullptr) throw_error(env, Code::kUnsupportedCpu, "\"" + isa + "\" cannot run here.");
+    if (table == nullptr)
+      throw_error(env, Code::kUnsupportedCpu, "\"" + isa + "\" cannot run here.");
   }
   auto packed = std::make_shared<PackedB>();
-  check(env, PackedB::pack(*table, b.data, b.type == napi_int8_array, k, n, ldb, transpose_b, zero_point.data(),
-                           zero_point.size(), packed.get(), /*threads=*/0));
+  check(env, PackedB::pack(*table, b.data, b.type == napi_int8_array, k, n, ldb, transpose_b,
+                           zero_point.data(), zero_point.size(), packed.get(), /*threads=*/0));
   const size_t bytes = packed->bytes();
   Napi::Object handle = make_handle<PackedB>(env, std::move(packed), kPackedGemmTag, bytes);
   handle.Set("k", Napi::Number::New(env, static_cast<double>(k)));

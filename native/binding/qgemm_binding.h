@@ -12,7 +12,8 @@ namespace q8 {
 /// Exports packGemm(), qgemm() and qgemmAsync().
 void InitQgemm(Napi::Env env, Napi::Object exports);
 
-/// The weights behind a PackedGemm object made by packGemm(). @throws for anything else and after release().
+/// The weights behind a PackedGemm object made by packGemm(). @throws for anything else and after
+/// release().
 std::shared_ptr<const PackedB> packed_gemm_of(Napi::Env env, napi_value object);
 
 }  // namespace q8

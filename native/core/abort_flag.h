@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// A cancellation flag in memory that JavaScript may own: an int32 that another thread sets to 1 while we poll it.
+/// A cancellation flag in memory that JavaScript may own: an int32 that another thread sets to 1
+/// while we poll it.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// An owned, 64-byte aligned block of memory. Move-only. Allocation failure leaves it empty: check data().
+/// An owned, 64-byte aligned block of memory. Move-only. Allocation failure leaves it empty: check
+/// data().
 #pragma once
 
 #include <cstddef>

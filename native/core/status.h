@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Result of core functions that can fail: a code that becomes Q8Error.code, and a sentence. The core never throws,
-/// never prints and never aborts; native/binding turns a Status into a JavaScript error.
+/// Result of core functions that can fail: a code that becomes Q8Error.code, and a sentence. The
+/// core never throws, never prints and never aborts; native/binding turns a Status into a
+/// JavaScript error.
 #pragma once
 
 #include <string>

@@ -15,8 +15,8 @@
 namespace q8 {
 namespace {
 
-/// One fork-join. It lives on the caller's stack: `helpers` counts the workers that hold a pointer to it, and the caller
-/// returns only when that is 0.
+/// One fork-join. It lives on the caller's stack: `helpers` counts the workers that hold a pointer
+/// to it, and the caller returns only when that is 0.
 struct Fork {
   const std::function<void(size_t)>* body;
   size_t count;
@@ -75,7 +75,8 @@ struct ThreadPool::Impl {
 
 ThreadPool::ThreadPool() : impl_(new Impl) {
   impl_->size = topology().threads;
-  // As many workers as threads: an asynchronous job runs on a worker while the JavaScript thread does not compute.
+  // As many workers as threads: an asynchronous job runs on a worker while the JavaScript thread
+  // does not compute.
   for (size_t i = 0; i < impl_->size; ++i) std::thread([impl = impl_] { impl->worker(); }).detach();
 }
 
@@ -87,7 +88,8 @@ ThreadPool& ThreadPool::instance() {
 
 size_t ThreadPool::size() const { return impl_->size; }
 
-void ThreadPool::parallel_for(size_t count, size_t max_threads, const std::function<void(size_t)>& body) {
+void ThreadPool::parallel_for(size_t count, size_t max_threads,
+                              const std::function<void(size_t)>& body) {
   const size_t limit = max_threads == 0 ? impl_->size : std::min(max_threads, impl_->size);
   const size_t helpers = std::min(count, limit) - (count == 0 ? 0 : 1);
   if (helpers == 0) {

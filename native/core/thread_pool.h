@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-/// The one process-wide pool. Workers sleep on a condition variable when idle (no spinning); the pool is sized by the
-/// affinity mask and the cgroup quota (cpu/topology.h). Two uses:
-/// - parallel_for: fork-join inside an operation; the caller works too. Nested or concurrent calls are fine: whoever finds
-///   no idle worker does the work itself, so several requests share the pool without waiting for each other.
-/// - submit: a whole asynchronous job (qgemmAsync, Program.run), so that nothing runs on Node's main thread.
+/// The one process-wide pool. Workers sleep on a condition variable when idle (no spinning); the
+/// pool is sized by the affinity mask and the cgroup quota (cpu/topology.h). Two uses:
+/// - parallel_for: fork-join inside an operation; the caller works too. Nested or concurrent calls
+/// are fine: whoever finds
+///   no idle worker does the work itself, so several requests share the pool without waiting for
+///   each other.
+/// - submit: a whole asynchronous job (qgemmAsync, Program.run), so that nothing runs on Node's
+/// main thread.
 #pragma once
 
 #include <cstddef>
@@ -19,9 +22,11 @@ class ThreadPool {
   /// Threads that may work at once, the caller of parallel_for included.
   size_t size() const;
 
-  /// Calls body(index) for every index in [0, count), on up to `max_threads` threads (0 = size()), the caller being one of
-  /// them. Indices are claimed in order, one at a time. Returns when all are done. `body` must not throw.
-  void parallel_for(size_t count, size_t max_threads, const std::function<void(size_t index)>& body);
+  /// Calls body(index) for every index in [0, count), on up to `max_threads` threads (0 = size()),
+  /// the caller being one of them. Indices are claimed in order, one at a time. Returns when all
+  /// are done. `body` must not throw.
+  void parallel_for(size_t count, size_t max_threads,
+                    const std::function<void(size_t index)>& body);
 
   /// Queues a job for a worker. Jobs run in the order given. `job` must not throw.
   void submit(std::function<void()> job);

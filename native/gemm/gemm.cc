@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-/// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks of A that stay in L2, and
-/// for each block streams B once in chunks of column tiles. Within a chunk a strip of A stays in L1 while the tiles pass by
-/// as one sequential stream. A tile covers full K: accumulators live in registers from the first product to the finished
-/// output.
+/// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks of
+/// A that stay in L2, and for each block streams B once in chunks of column tiles. Within a chunk a
+/// strip of A stays in L1 while the tiles pass by as one sequential stream. A tile covers full K:
+/// accumulators live in registers from the first product to the finished output.
 #include "gemm/gemm.h"
 
 #include <algorithm>
@@ -17,13 +17,14 @@
 namespace q8 {
 namespace {
 
-/// Packed A of one block, and the column tiles that are multiplied with one strip before the next strip's turn. Together
-/// they fit an L2 of 512 KB.
+/// Packed A of one block, and the column tiles that are multiplied with one strip before the next
+/// strip's turn. Together they fit an L2 of 512 KB.
 constexpr size_t kABlockBytes = 128 * 1024;
 constexpr size_t kBChunkBytes = 384 * 1024;
 /// Scratch beyond this goes back to the system after the call.
 constexpr size_t kKeepBytes = 4 * 1024 * 1024;
-/// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs about 5.
+/// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs
+/// about 5.
 constexpr size_t kMinMacsPerThread = 1 << 20;
 /// Above this amount of work per thread, several tasks a thread even out cores of different speed.
 constexpr size_t kMinMacsPerTask = 1 << 21;
@@ -80,7 +81,8 @@ void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t
   const RowSource& a = plan.call->a;
   const GemmKernels& kernels = *plan.call->b->table().gemm;
   if (a.table != nullptr) {
-    kernels.pack_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, plan.flip, dst, plan.lda, row_sum);
+    kernels.pack_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, plan.flip, dst,
+                   plan.lda, row_sum);
     return;
   }
   const uint8_t* source[kMaxTileRows];
@@ -100,7 +102,8 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t first_tile = plan.tiles * grid_column / plan.grid.columns;
   const size_t last_tile = plan.tiles * (grid_column + 1) / plan.grid.columns;
   const size_t strip_bytes = plan.strip_rows * plan.lda;
-  const size_t block_strips = std::clamp<size_t>(kABlockBytes / std::max<size_t>(strip_bytes, 1), 1, last_strip - first_strip);
+  const size_t block_strips = std::clamp<size_t>(kABlockBytes / std::max<size_t>(strip_bytes, 1), 1,
+                                                 last_strip - first_strip);
   const size_t tile_bytes = tile.nr / kPanelWidth * b.panel_stride();
   const size_t chunk_tiles = std::max<size_t>(kBChunkBytes / std::max<size_t>(tile_bytes, 1), 1);
 
@@ -110,7 +113,8 @@ Status run_task(const Plan& plan, size_t index) {
     const size_t packed_bytes = round_up(block_strips * strip_bytes, AlignedBuffer::kAlignment);
     packed = scratch.reserve(packed_bytes + block_strips * plan.strip_rows * sizeof(int32_t));
     if (packed == nullptr) {
-      return {Code::kOutOfMemory, "Cannot allocate " + std::to_string(packed_bytes) + " bytes to pack A."};
+      return {Code::kOutOfMemory,
+              "Cannot allocate " + std::to_string(packed_bytes) + " bytes to pack A."};
     }
     if (b.zero_point() != nullptr) row_sum = reinterpret_cast<int32_t*>(packed + packed_bytes);
   }
@@ -124,7 +128,8 @@ Status run_task(const Plan& plan, size_t index) {
     if (plan.pack) {
       for (size_t strip = block; strip < block_end; ++strip) {
         const size_t row = strip * plan.strip_rows;
-        pack_strip(plan, row, std::min(plan.strip_rows, call.m - row), packed + (strip - block) * strip_bytes,
+        pack_strip(plan, row, std::min(plan.strip_rows, call.m - row),
+                   packed + (strip - block) * strip_bytes,
                    row_sum == nullptr ? nullptr : row_sum + (row - first_row));
       }
       a = packed;
@@ -139,9 +144,9 @@ Status run_task(const Plan& plan, size_t index) {
           const size_t column = t * tile.nr;
           const Epilogue epilogue =
               at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
-          tile.run(rows, std::min<size_t>(tile.nr, b.n() - column), b.k(), a + (row - first_row) * plan.lda, plan.lda,
-                   b.panel(column / kPanelWidth), b.panel_stride(), epilogue,
-                   c + (row * call.ldc + column) * element, call.ldc);
+          tile.run(rows, std::min<size_t>(tile.nr, b.n() - column), b.k(),
+                   a + (row - first_row) * plan.lda, plan.lda, b.panel(column / kPanelWidth),
+                   b.panel_stride(), epilogue, c + (row * call.ldc + column) * element, call.ldc);
         }
       }
     }
@@ -168,29 +173,39 @@ Status run_gemm(const GemmCall& user_call) {
   plan.tiles = ceil_div(b.n(), plan.tile->nr);
   plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
-  plan.pack = call.a.table != nullptr || plan.flip != 0 || !kernels.a_in_place || b.zero_point() != nullptr ||
-              (aliased && plan.tiles > 1);
+  plan.pack = call.a.table != nullptr || plan.flip != 0 || !kernels.a_in_place ||
+              b.zero_point() != nullptr || (aliased && plan.tiles > 1);
   // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
-  plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64 : call.a.row_bytes;
+  plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64
+                       : call.a.row_bytes;
 
-  const double macs = static_cast<double>(call.m) * static_cast<double>(b.n()) * static_cast<double>(b.k());
+  const double macs =
+      static_cast<double>(call.m) * static_cast<double>(b.n()) * static_cast<double>(b.k());
   const size_t limit = call.threads == 0 ? ThreadPool::instance().size() : call.threads;
-  const size_t threads = static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
+  const size_t threads =
+      static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
   if (threads == 1) return run_task(plan, 0);
 
   const bool many = macs / static_cast<double>(threads) > kTasksPerThread * kMinMacsPerTask;
-  plan.grid = choose_grid(plan.strips, plan.tiles, plan.strip_rows * b.k() * kernels.a_element_bytes,
-                          plan.tile->nr * b.k(), many ? threads * kTasksPerThread : threads, threads);
+  plan.grid =
+      choose_grid(plan.strips, plan.tiles, plan.strip_rows * b.k() * kernels.a_element_bytes,
+                  plan.tile->nr * b.k(), many ? threads * kTasksPerThread : threads, threads);
   std::atomic<Code> failure{Code::kOk};
-  ThreadPool::instance().parallel_for(plan.grid.rows * plan.grid.columns, threads, [&](size_t index) {
-    if (failure.load(std::memory_order_relaxed) != Code::kOk) return;
-    const Status status = run_task(plan, index);
-    if (!status.ok()) failure.store(status.code(), std::memory_order_relaxed);
-  });
+  ThreadPool::instance().parallel_for(plan.grid.rows * plan.grid.columns, threads,
+                                      [&](size_t index) {
+                                        if (failure.load(std::memory_order_relaxed) != Code::kOk)
+                                          return;
+                                        const Status status = run_task(plan, index);
+                                        if (!status.ok())
+                                          failure.store(status.code(), std::memory_order_relaxed);
+                                      });
   switch (failure.load(std::memory_order_relaxed)) {
-    case Code::kOk: return {};
-    case Code::kAborted: return {Code::kAborted, "The call was aborted."};
-    default: return {Code::kOutOfMemory, "Cannot allocate memory to pack A."};
+    case Code::kOk:
+      return {};
+    case Code::kAborted:
+      return {Code::kAborted, "The call was aborted."};
+    default:
+      return {Code::kOutOfMemory, "Cannot allocate memory to pack A."};
   }
 }
 

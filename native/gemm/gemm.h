@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// The GEMM driver: packing of B, folding of zero points, blocking, choice of tile, threads. Used by qgemm() and by the
-/// program executor; conv/ uses it through RowSource. No JavaScript here.
+/// The GEMM driver: packing of B, folding of zero points, blocking, choice of tile, threads. Used
+/// by qgemm() and by the program executor; conv/ uses it through RowSource. No JavaScript here.
 #pragma once
 
 #include <cstddef>
@@ -16,11 +16,12 @@ namespace q8 {
 /// Weights in the layout of one ISA. Immutable after pack().
 class PackedB {
  public:
-  /// b is K x N row-major with `ldb` elements between rows (N x K when transposed). b_signed tells the source's type.
-  /// zero_point: 1 or n codes of that type, or none (0). Panels are packed by up to `threads` threads (0 = all).
-  static Status pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n, size_t ldb,
-                     bool transposed, const int32_t* zero_point, size_t zero_point_count, PackedB* out,
-                     size_t threads = 1);
+  /// b is K x N row-major with `ldb` elements between rows (N x K when transposed). b_signed tells
+  /// the source's type. zero_point: 1 or n codes of that type, or none (0). Panels are packed by up
+  /// to `threads` threads (0 = all).
+  static Status pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n,
+                     size_t ldb, bool transposed, const int32_t* zero_point,
+                     size_t zero_point_count, PackedB* out, size_t threads = 1);
 
   size_t k() const { return k_; }
   size_t n() const { return n_; }
@@ -46,17 +47,19 @@ class PackedB {
   std::vector<int32_t> zero_point_;
 };
 
-/// The int32 bias per column that the kernel adds: user bias - za*colsum + K*za*zb with canonical za, zb.
-/// `a_zero_point` is the code as the user gave it, of type a_signed. Writes b.padded_n() values.
-void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias, int32_t* folded);
+/// The int32 bias per column that the kernel adds: user bias - za*colsum + K*za*zb with canonical
+/// za, zb. `a_zero_point` is the code as the user gave it, of type a_signed. Writes b.padded_n()
+/// values.
+void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias,
+               int32_t* folded);
 
 /// Where rows of A come from.
 struct RowSource {
   /// Plain matrix: first element and bytes between rows; used when `table` is null.
   const uint8_t* data = nullptr;
   size_t row_bytes = 0;
-  /// Indirect (convolution): row r is the concatenation of `segments` runs of `segment_bytes` at table[r * segments + s];
-  /// segments * segment_bytes is K.
+  /// Indirect (convolution): row r is the concatenation of `segments` runs of `segment_bytes` at
+  /// table[r * segments + s]; segments * segment_bytes is K.
   const uint8_t* const* table = nullptr;
   size_t segments = 1;
   size_t segment_bytes = 0;
@@ -68,7 +71,8 @@ struct GemmCall {
   size_t m = 0;
   RowSource a;
   const PackedB* b = nullptr;
-  /// Column arrays cover padded_n(); `bias` is the folded one; row_sum and b_zero_point are filled in by the driver.
+  /// Column arrays cover padded_n(); `bias` is the folded one; row_sum and b_zero_point are filled
+  /// in by the driver.
   Epilogue epilogue;
   void* c = nullptr;
   /// Elements between rows of C.

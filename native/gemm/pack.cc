@@ -13,7 +13,9 @@ namespace {
 
 constexpr uint8_t kFlip = 0x80;
 /// Canonical B is signed on every ISA.
-constexpr int32_t canonical_b(int32_t code, bool is_signed) { return is_signed ? code : code - 128; }
+constexpr int32_t canonical_b(int32_t code, bool is_signed) {
+  return is_signed ? code : code - 128;
+}
 
 constexpr int32_t canonical_a(int32_t code, bool is_signed, bool wants_signed) {
   if (is_signed == wants_signed) return code;
@@ -25,9 +27,9 @@ constexpr size_t kMinBytesPerThread = 128 * 1024;
 
 }  // namespace
 
-Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n, size_t ldb,
-                     bool transposed, const int32_t* zero_point, size_t zero_point_count, PackedB* out,
-                     size_t threads) {
+Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n,
+                     size_t ldb, bool transposed, const int32_t* zero_point,
+                     size_t zero_point_count, PackedB* out, size_t threads) {
   const GemmKernels& kernels = *table.gemm;
   PackedB packed;
   packed.table_ = &table;
@@ -35,8 +37,10 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
   packed.n_ = n;
   // A quarter of the address space keeps every sum and product below from wrapping.
   constexpr size_t kLimit = std::numeric_limits<size_t>::max() / 4;
-  if (k > kLimit / kPanelWidth || n > kLimit || (k != 0 && (n + kPanelWidth) > kLimit / (k + kernels.kr))) {
-    return {Code::kOutOfMemory, "B of " + std::to_string(k) + "x" + std::to_string(n) + " does not fit into memory."};
+  if (k > kLimit / kPanelWidth || n > kLimit ||
+      (k != 0 && (n + kPanelWidth) > kLimit / (k + kernels.kr))) {
+    return {Code::kOutOfMemory,
+            "B of " + std::to_string(k) + "x" + std::to_string(n) + " does not fit into memory."};
   }
   const size_t padded_n = packed.padded_n();
   packed.panel_stride_ = (k + kernels.kr - 1) / kernels.kr * kernels.kr * kPanelWidth;
@@ -44,7 +48,8 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
   const size_t bytes = panels * packed.panel_stride_;
   packed.data_ = AlignedBuffer(bytes);
   if (bytes != 0 && packed.data_.data() == nullptr) {
-    return {Code::kOutOfMemory, "Cannot allocate " + std::to_string(bytes) + " bytes for packed weights."};
+    return {Code::kOutOfMemory,
+            "Cannot allocate " + std::to_string(bytes) + " bytes for packed weights."};
   }
   packed.column_sum_.resize(padded_n);
 
@@ -54,7 +59,8 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
   const uint8_t flip = b_signed ? 0 : kFlip;
   const auto pack_panel = [&](size_t p) {
     const size_t first = p * kPanelWidth;
-    kernels.pack_b_panel(k, std::min(kPanelWidth, n - first), source + first * stride_n, stride_k, stride_n, flip,
+    kernels.pack_b_panel(k, std::min(kPanelWidth, n - first), source + first * stride_n, stride_k,
+                         stride_n, flip,
                          reinterpret_cast<int8_t*>(packed.data_.data()) + p * packed.panel_stride_,
                          packed.column_sum_.data() + first);
   };
@@ -76,8 +82,10 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
   return {};
 }
 
-void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias, int32_t* folded) {
-  const uint32_t za = static_cast<uint32_t>(canonical_a(a_zero_point, a_signed, b.table().gemm->a_signed));
+void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias,
+               int32_t* folded) {
+  const uint32_t za =
+      static_cast<uint32_t>(canonical_a(a_zero_point, a_signed, b.table().gemm->a_signed));
   const uint32_t k_za = static_cast<uint32_t>(b.k()) * za;
   const int32_t* column_sum = b.column_sum();
   const int32_t* zero_point = b.zero_point();

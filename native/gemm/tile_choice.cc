@@ -8,9 +8,12 @@ namespace {
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/// Time of one K step of a tile in quarters of a multiply-add: the products, a quarter for each load of A, three for each of
-/// B, which comes from farther away, and a constant for the loop. Only the order of the results matters.
-constexpr size_t step_cost(size_t rows, size_t panels) { return 4 * rows * panels + rows + 3 * panels + 8; }
+/// Time of one K step of a tile in quarters of a multiply-add: the products, a quarter for each
+/// load of A, three for each of B, which comes from farther away, and a constant for the loop. Only
+/// the order of the results matters.
+constexpr size_t step_cost(size_t rows, size_t panels) {
+  return 4 * rows * panels + rows + 3 * panels + 8;
+}
 
 }  // namespace
 
@@ -32,7 +35,8 @@ const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n) {
   return *best;
 }
 
-TaskGrid choose_grid(size_t strips, size_t tiles, size_t strip_bytes, size_t tile_bytes, size_t tasks, size_t threads) {
+TaskGrid choose_grid(size_t strips, size_t tiles, size_t strip_bytes, size_t tile_bytes,
+                     size_t tasks, size_t threads) {
   TaskGrid best;
   size_t best_time = SIZE_MAX;
   size_t best_bytes = SIZE_MAX;

@@ -101,7 +101,11 @@ for (const types of TYPES) {
           const requantize: RequantizeOptions = {
             dtype,
             // Powers of two make exact ties frequent.
-            scale: random.pick([0.5, 1 / 1024, Float32Array.from({ length: c.n }, () => (1 + random.below(900)) / 65536)]),
+            scale: random.pick([
+              0.5,
+              1 / 1024,
+              Float32Array.from({ length: c.n }, () => (1 + random.below(900)) / 65536),
+            ]),
             zeroPoint: random.pick([low, high, 3]),
             bias: random.pick([undefined, Int32Array.from({ length: c.n }, () => random.below(20001) - 10000)]),
             min: random.pick([low, low + 9]),
@@ -163,7 +167,10 @@ describe('qgemm output stages', () => {
       const k = 3000;
       const b = packWeightsFor(name, { k, n: 2, b: Int8Array.from({ length: 2 * k }, (_, i) => (i % 2 ? 127 : -128)) });
       const a = new Uint8Array(k).fill(255);
-      for (const [scale, wanted] of [[3e38, [0, 255]], [1e-45, [128, 128]]] as const) {
+      for (const [scale, wanted] of [
+        [3e38, [0, 255]],
+        [1e-45, [128, 128]],
+      ] as const) {
         const requantize = { scale, dtype: 'uint8', zeroPoint: 128 } as const;
         assert.deepEqual([...qgemm({ m: 1, n: 2, k, a, b, requantize })], wanted);
       }
