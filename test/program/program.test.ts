@@ -308,7 +308,7 @@ describe('program: runs', () => {
       for (let i = 0; i < 3; i++) program.run([new Uint8Array(512 * 512)], [new Int32Array(512 * 512)], 0, null);
       require('node:worker_threads').parentPort.postMessage('running');
     `;
-    const file = Object.keys(require.cache).find((path) => path.endsWith('.node'));
+    const file = Object.keys(require.cache).find((path) => path.endsWith('q8.node'));
     for (let i = 0; i < 4; i++) {
       const worker = new Worker(source, { eval: true, workerData: { file } });
       await new Promise<void>((resolve, reject) => {
