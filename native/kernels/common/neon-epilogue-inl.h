@@ -19,16 +19,18 @@ namespace {
 
 constexpr size_t kQuads = kPanelWidth / 4;
 
+inline void store_quad(int32_t* out, int32x4_t words) { vst1q_s32(out, words); }
+inline void store_quad(float* out, float32x4_t words) { vst1q_f32(out, words); }
+
 /// Columns cols..15 are left alone in memory.
 template <typename Word, typename Vector>
-Q8_ALWAYS_INLINE void store_words(const Vector (&words)[kQuads], size_t cols, Word* out,
-                                  void (*store)(Word*, Vector)) {
+Q8_ALWAYS_INLINE void store_words(const Vector (&words)[kQuads], size_t cols, Word* out) {
   if (cols == kPanelWidth) {
-    unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { store(out + 4 * q, words[q]); });
+    unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { store_quad(out + 4 * q, words[q]); });
     return;
   }
   Word staged[kPanelWidth];
-  unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { store(staged + 4 * q, words[q]); });
+  unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { store_quad(staged + 4 * q, words[q]); });
   memcpy(out, staged, cols * sizeof(Word));
 }
 
@@ -41,7 +43,7 @@ Q8_ALWAYS_INLINE void store_row(const Epilogue& e, const int32x4_t (&acc)[kQuads
     sum[q] = vaddq_s32(acc[q], vld1q_s32(e.bias + column + 4 * q));
   });
   if (e.kind == OutKind::kS32) {
-    store_words(sum, cols, static_cast<int32_t*>(out), vst1q_s32);
+    store_words(sum, cols, static_cast<int32_t*>(out));
     return;
   }
   float32x4_t y[kQuads];
@@ -54,7 +56,7 @@ Q8_ALWAYS_INLINE void store_row(const Epilogue& e, const int32x4_t (&acc)[kQuads
         y[q] = vaddq_f32(y[q], vld1q_f32(e.float_bias + column + 4 * q));
       });
     }
-    store_words(y, cols, static_cast<float*>(out), vst1q_f32);
+    store_words(y, cols, static_cast<float*>(out));
     return;
   }
   const float32x4_t lo = vdupq_n_f32(e.lo);

@@ -4,8 +4,7 @@
 /// after
 ///   Q8_TARGET             the room's namespace
 ///   kMaxRows, panels_for  rows of the largest tile, and panels of the tile with so many rows
-///   accumulate            the products over all of K; see multiply()
-/// are defined.
+/// are defined. The room also defines accumulate().
 #pragma once
 
 #include "kernels/common/neon-epilogue-inl.h"
@@ -13,6 +12,11 @@
 namespace q8 {
 namespace Q8_TARGET {
 namespace {
+
+/// The products over all of K. Defined by the room, or by neon-row-major-inl.h.
+template <size_t kRows, size_t kPanels>
+Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b,
+                                 size_t panel_stride, int32x4_t (&acc)[kRows][kPanels][kQuads]);
 
 /// kRows x (16 * kPanels) outputs over all of K.
 template <size_t kRows, size_t kPanels>

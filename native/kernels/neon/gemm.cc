@@ -42,7 +42,7 @@ inline int32x4_t accumulate_pairs(int32x4_t acc, int16x8_t products) {
   __asm__("sadalp %0.4s, %1.8h" : "+w"(acc) : "w"(products));
   return acc;
 #else
-  return accumulate_pairs(acc, products);
+  return vpadalq_s16(acc, products);
 #endif
 }
 
