@@ -2,9 +2,8 @@
 /// 8-bit convolution. Four ways, chosen when the step is built:
 /// - pointwise (1x1, stride 1, no padding): a plain GEMM over the pixels, in place;
 /// - depthwise: the kernels of ConvKernels over blocks of pixels;
-/// - few channels (the first layer): the image is copied once with its padding, so that the taps of
-/// a kernel row become one
-///   run of bytes and every window is alike;
+/// - few channels: the image is copied once with its padding, so that the taps of a kernel row
+/// become one run of bytes and every window is alike;
 /// - everything else: implicit GEMM through the window's indirection table.
 /// Padding taps read a row filled with the input's zero point, so they add (za - za) * w = 0 with
 /// no border cases.
@@ -26,8 +25,9 @@ namespace {
 constexpr size_t kBlockBytes = 256 * 1024;
 constexpr size_t kMinBlockRows = 48;
 constexpr size_t kMaxBlockRows = 480;
-/// Below this many bytes a tap is too short to be copied on its own.
-constexpr size_t kShortTapBytes = 16;
+/// Up to this many bytes a tap is too short to be gathered on its own: copying the image with its
+/// padding once costs less than the pointers and the loop starts that merged rows save.
+constexpr size_t kShortTapBytes = 64;
 /// Tap bytes that a block of a depthwise convolution reads: half of a first-level cache.
 constexpr size_t kDepthwiseBlockBytes = 16 * 1024;
 
@@ -99,7 +99,7 @@ class WindowQConv final : public Step {
     segments_ = dims.taps();
     segment_bytes_ = dims.group_channels;
     if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 &&
-        g.channels < kShortTapBytes && copy_is_small(g)) {
+        g.channels <= kShortTapBytes && copy_is_small(g)) {
       merge_kernel_rows();
     }
     window_ = Window(source_, 1);
