@@ -4,7 +4,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
 #endif
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
 #include <immintrin.h>
 #include <intrin.h>
 #endif
@@ -35,7 +35,7 @@ struct CpuidLeaf {
 /// All zeros for a leaf beyond the CPU's highest.
 CpuidLeaf cpuid(uint32_t leaf, uint32_t subleaf) {
   CpuidLeaf r;
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
   int words[4];
   __cpuid(words, 0);
   if (static_cast<uint32_t>(words[0]) < leaf) return r;
@@ -48,7 +48,7 @@ CpuidLeaf cpuid(uint32_t leaf, uint32_t subleaf) {
 }
 
 uint64_t read_xcr0() {
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
   return _xgetbv(0);
 #else
   uint32_t low;

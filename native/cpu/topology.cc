@@ -17,7 +17,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <cpuid.h>
 #endif
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
 #include <intrin.h>
 #endif
 
@@ -110,7 +110,7 @@ std::string cpu_name() {
   uint32_t words[12] = {};
   for (uint32_t leaf = 0; leaf < 3; ++leaf) {
     uint32_t* w = words + 4 * leaf;
-#if defined(_M_X64)
+#if defined(_MSC_VER) && defined(_M_X64)
     __cpuid(reinterpret_cast<int*>(w), static_cast<int>(0x80000002u + leaf));
 #else
     if (!__get_cpuid(0x80000002u + leaf, w, w + 1, w + 2, w + 3)) return "x86-64";

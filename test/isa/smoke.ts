@@ -1,10 +1,11 @@
 /**
  * A process of its own, started by scripts/test-isa.mjs on each CPU model: products of all type pairs, and both demo
  * networks from float model to int8 codes, with q8 alone. Prints one line of JSON: the instruction set that detection (or
- * Q8_ISA) selected and the SHA-256 of each part. digests.json holds what every CPU must give.
+ * Q8_ISA) selected and the SHA-256 of each part. Fails unless they are those of digests.json, which hold for every CPU.
  */
 import assert from 'node:assert/strict';
 import { createHash, type Hash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { loadImages, toTensor } from '../../examples/fashion-mnist/data';
 import { cpuInfo, InferenceSession, qgemm, quantize } from '../../lib';
@@ -87,6 +88,7 @@ async function main(): Promise<void> {
   };
   const { selected, supported, compiled } = cpuInfo().isa;
   process.stdout.write(`${JSON.stringify({ arch: process.arch, selected, supported, compiled, digests })}\n`);
+  assert.deepEqual(digests, JSON.parse(readFileSync(path.join(__dirname, 'digests.json'), 'utf8')));
 }
 
 void main();
