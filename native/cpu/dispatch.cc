@@ -4,7 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
-// The parent column of the list documents where a room may take kernels from; nothing here needs it.
+// The parent column of the list documents where a room may take kernels from; nothing here needs
+// it.
 #define Q8_ISA_ANY(name, label, needs, parent) \
   namespace name {                             \
   extern const KernelTable kTable;             \
@@ -36,7 +37,9 @@ const std::vector<IsaLevel>& compiled_levels() {
 
 namespace {
 
-bool is_supported(const IsaLevel& level, CpuFeatures features) { return (level.needs & ~features) == 0; }
+bool is_supported(const IsaLevel& level, CpuFeatures features) {
+  return (level.needs & ~features) == 0;
+}
 
 std::string list_names(CpuFeatures features) {
   std::string names;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Chooses the kernel table. The choice is a pure function of feature bits and of the environment variable Q8_ISA, made
-/// once per process.
+/// Chooses the kernel table. The choice is a pure function of feature bits and of the environment
+/// variable Q8_ISA, made once per process.
 #pragma once
 
 #include <string>
@@ -24,19 +24,22 @@ struct IsaLevel {
 /// The levels of this build, best first. The last one is scalar and needs nothing.
 const std::vector<IsaLevel>& compiled_levels();
 
-/// The best level for `features`; with `forced` (may be null or empty) exactly the level of that name.
-/// @returns kUnsupportedCpu when the forced level is not in the build or not executable with `features`.
+/// The best level for `features`; with `forced` (may be null or empty) exactly the level of that
+/// name.
+/// @returns kUnsupportedCpu when the forced level is not in the build or not executable with
+/// `features`.
 Status choose_level(CpuFeatures features, const char* forced, const IsaLevel** level);
 
-/// choose_level for this CPU and Q8_ISA. The binding refuses to load when it is not ok, so that selected_table() can rely
-/// on it.
+/// choose_level for this CPU and Q8_ISA. The binding refuses to load when it is not ok, so that
+/// selected_table() can rely on it.
 const Status& dispatch_status();
 
 /// The level in use; when dispatch_status() is not ok, the scalar one.
 const IsaLevel& selected_level();
 inline const KernelTable& selected_table() { return *selected_level().table; }
 
-/// The table of a level by name for tests and measurements; null when this build or this CPU lacks it.
+/// The table of a level by name for tests and measurements; null when this build or this CPU lacks
+/// it.
 const KernelTable* find_supported_table(const std::string& name);
 
 }  // namespace q8

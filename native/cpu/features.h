@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// What this CPU and its operating system can execute, as a bit mask. An x86 feature counts only if the system also saves
-/// the registers it needs (XCR0): CPUID alone is a promise of the silicon, not of the kernel.
+/// What this CPU and its operating system can execute, as a bit mask. An x86 feature counts only if
+/// the system also saves the registers it needs (XCR0): CPUID alone is a promise of the silicon,
+/// not of the kernel.
 #pragma once
 
 #include <cstdint>

@@ -45,7 +45,8 @@ size_t affinity_count(size_t cores) {
 }
 
 #if defined(__linux__)
-/// The smallest quota on the way from the process's own cgroup to the root: a parent's limit binds its children.
+/// The smallest quota on the way from the process's own cgroup to the root: a parent's limit binds
+/// its children.
 double smallest_quota(const std::string& root, std::string group, bool v2) {
   double smallest = 0;
   for (;;) {
@@ -60,8 +61,8 @@ double smallest_quota(const std::string& root, std::string group, bool v2) {
 }
 
 double cgroup_quota() {
-  // Lines are "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1). Inside a container the path may be that of the host, which
-  // does not exist under the mount: then only the root directory answers.
+  // Lines are "0::/path" (v2) or "4:cpu,cpuacct:/path" (v1). Inside a container the path may be
+  // that of the host, which does not exist under the mount: then only the root directory answers.
   std::ifstream file("/proc/self/cgroup");
   double smallest = 0;
   const auto merge = [&smallest](double quota) {
@@ -75,7 +76,8 @@ double cgroup_quota() {
     const std::string group = line.substr(second + 1);
     if (group.empty() || group[0] != '/') continue;
     if (controllers == ",,") merge(smallest_quota("/sys/fs/cgroup", group, true));
-    if (controllers.find(",cpu,") != std::string::npos) merge(smallest_quota("/sys/fs/cgroup/cpu", group, false));
+    if (controllers.find(",cpu,") != std::string::npos)
+      merge(smallest_quota("/sys/fs/cgroup/cpu", group, false));
   }
   return smallest;
 }
@@ -95,7 +97,9 @@ size_t cache_bytes(size_t level) {
 double cgroup_quota() { return 0; }
 
 size_t cache_bytes(size_t level) {
-  const char* name = level == 1 ? "hw.l1dcachesize" : level == 2 ? "hw.l2cachesize" : "hw.l3cachesize";
+  const char* name = level == 1   ? "hw.l1dcachesize"
+                     : level == 2 ? "hw.l2cachesize"
+                                  : "hw.l3cachesize";
   int64_t bytes = 0;
   size_t size = sizeof(bytes);
   return sysctlbyname(name, &bytes, &size, nullptr, 0) == 0 ? static_cast<size_t>(bytes) : 0;
@@ -103,6 +107,31 @@ size_t cache_bytes(size_t level) {
 #else
 double cgroup_quota() { return 0; }
 size_t cache_bytes(size_t) { return 0; }
+#endif
+
+#if defined(__aarch64__) && defined(__linux__)
+/// The core by its identification register (MIDR_EL1): implementer in bits 24-31, part in bits
+/// 4-15.
+std::string arm_core_name() {
+  struct Core {
+    unsigned implementer;
+    unsigned part;
+    const char* name;
+  };
+  constexpr Core kCores[] = {
+      {0x41, 0xd03, "Cortex-A53"},  {0x41, 0xd05, "Cortex-A55"},  {0x41, 0xd08, "Cortex-A72"},
+      {0x41, 0xd0b, "Cortex-A76"},  {0x41, 0xd0c, "Neoverse N1"}, {0x41, 0xd40, "Neoverse V1"},
+      {0x41, 0xd49, "Neoverse N2"}, {0x41, 0xd4f, "Neoverse V2"}, {0x41, 0xd84, "Neoverse V3"},
+      {0x41, 0xd8e, "Neoverse N3"}, {0xc0, 0xac3, "Ampere-1"},    {0xc0, 0xac4, "Ampere-1A"},
+  };
+  const std::string text = first_line("/sys/devices/system/cpu/cpu0/regs/identification/midr_el1");
+  const unsigned long long midr = std::strtoull(text.c_str(), nullptr, 16);
+  for (const Core& core : kCores) {
+    if ((midr >> 24 & 0xff) == core.implementer && (midr >> 4 & 0xfff) == core.part)
+      return core.name;
+  }
+  return "arm64";
+}
 #endif
 
 std::string cpu_name() {
@@ -125,6 +154,8 @@ std::string cpu_name() {
   char name[128] = {};
   size_t size = sizeof(name) - 1;
   return sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0 ? name : "arm64";
+#elif defined(__aarch64__) && defined(__linux__)
+  return arm_core_name();
 #else
   return "arm64";
 #endif
@@ -140,7 +171,8 @@ Topology read_topology() {
   t.l2_bytes = cache_bytes(2);
   t.l3_bytes = cache_bytes(3);
   t.threads = t.affinity;
-  if (t.cgroup_quota > 0) t.threads = std::min(t.threads, static_cast<size_t>(std::ceil(t.cgroup_quota)));
+  if (t.cgroup_quota > 0)
+    t.threads = std::min(t.threads, static_cast<size_t>(std::ceil(t.cgroup_quota)));
   if (const char* text = std::getenv("Q8_NUM_THREADS")) {
     char* end = nullptr;
     const unsigned long long wanted = std::strtoull(text, &end, 10);

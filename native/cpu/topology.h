@@ -26,8 +26,8 @@ struct Topology {
 /// Read once, on first use.
 const Topology& topology();
 
-/// CPUs that a cgroup grants, from the text of cpu.max (v2) or of cpu.cfs_quota_us and cpu.cfs_period_us (v1, joined by a
-/// space); 0 when unlimited or unreadable.
+/// CPUs that a cgroup grants, from the text of cpu.max (v2) or of cpu.cfs_quota_us and
+/// cpu.cfs_period_us (v1, joined by a space); 0 when unlimited or unreadable.
 double parse_cpu_quota(const std::string& text);
 
 }  // namespace q8
