@@ -14,8 +14,12 @@ import { Tensor } from '../tensor/tensor';
 import type { CalibrationEngine, OpenEngine } from './engines/engine';
 import { openOrt, ortIsAvailable } from './engines/ort';
 import { openQ8 } from './engines/q8';
-import { allFinite, MinMaxObserver } from './observers/minmax';
+import { entropyRange, mseRange, percentileRange } from './observers/clipping';
+import { HistogramObserver } from './observers/histogram';
+import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
+import { allFinite, type Observer } from './observers/observer';
 import type { CalibrationFeed, ResolvedOptions } from './options';
+import type { QuantPlan } from './plan';
 import type { Range } from './scale';
 
 /** Elements that one run may give out (256 MiB of float32); more tensors are watched in further runs of the sample. */
@@ -29,21 +33,26 @@ export interface Calibration {
   nonFinite: string[];
 }
 
-type CalibrateOptions = Pick<ResolvedOptions, 'calibration' | 'engine' | 'threads' | 'signal' | 'onProgress'>;
+type ObserverOptions = Pick<
+  ResolvedOptions,
+  'calibrationMethod' | 'percentile' | 'bins' | 'momentum' | 'activationSymmetric'
+>;
+type CalibrateOptions = ObserverOptions &
+  Pick<ResolvedOptions, 'calibration' | 'engine' | 'threads' | 'signal' | 'onProgress'>;
 
 /**
- * Ranges of the values `observed` of `graph` over all samples.
+ * Ranges of the values that `plan` wants observed in `graph`, over all samples.
  *
  * @throws ERR_Q8_INVALID_ARGUMENT when there are no samples or a sample does not fit the model's inputs.
  */
 export async function calibrate(
   graph: Graph,
-  observed: readonly Value[],
+  { observed, limits }: Pick<QuantPlan, 'observed' | 'limits'>,
   options: CalibrateOptions,
 ): Promise<Calibration> {
   const { calibration, signal, onProgress } = options;
   const engine = options.engine === 'auto' ? ((await ortIsAvailable()) ? 'ort' : 'q8') : options.engine;
-  const observers = new Map(observed.map((value) => [value, new MinMaxObserver()]));
+  const observers = new Map(observed.map((value) => [value, makeObserver(options, limits.get(value))]));
   const total = Array.isArray(calibration) ? calibration.length : undefined;
   let runs: ObservedRun[] | undefined;
   let samples = 0;
@@ -77,6 +86,22 @@ export async function calibrate(
     engine,
     nonFinite: entries.filter(([, observer]) => observer.sawNonFinite).map(([value]) => value.name),
   };
+}
+
+function makeObserver(options: ObserverOptions, limits: Range | undefined): Observer {
+  const { bins, percentile, activationSymmetric: symmetric } = options;
+  switch (options.calibrationMethod) {
+    case 'minmax':
+      return new MinMaxObserver(limits);
+    case 'movingAverage':
+      return new MovingAverageObserver(options.momentum, limits);
+    case 'percentile':
+      return new HistogramObserver(bins, (histogram) => percentileRange(histogram, percentile, symmetric), limits);
+    case 'entropy':
+      return new HistogramObserver(bins, (histogram) => entropyRange(histogram, symmetric), limits);
+    case 'mse':
+      return new HistogramObserver(bins, (histogram) => mseRange(histogram, symmetric), limits);
+  }
 }
 
 /** A session that gives out some of the observed values. */

@@ -18,7 +18,7 @@ import { insertQdq } from './insert-qdq';
 import { checkNames, type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { planQuantization, type QuantPlan } from './plan';
 
-export type { FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
+export type { CalibrationMethod, FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
 export type { CalibrationFeed, EngineName, QuantizeOptions, QuantizeProgress, StaticQuantizeOptions } from './options';
 
 export interface QuantizeResult {
@@ -57,7 +57,7 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
 
   const plan = planQuantization(graph, { ...resolved, traitOf: (node) => lookupOp(node)?.quant });
   const floatBytes = writeModel(graphToProto(graph)).byteLength;
-  const calibration = await calibrate(graph, plan.observed, resolved);
+  const calibration = await calibrate(graph, plan, resolved);
   onProgress?.({ phase: 'quantize', done: 0, total: 1 });
   const report = startReport(graph, plan, calibration, resolved);
   report.tensors = insertQdq(graph, plan, calibration.ranges, resolved);

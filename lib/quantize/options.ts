@@ -3,6 +3,7 @@
  * is read or calibrated.
  */
 import { checkOptionKeys, didYouMean, expected, Q8Error } from '../errors';
+import type { CalibrationMethod } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
 
@@ -10,6 +11,8 @@ import type { Tensor } from '../tensor/tensor';
 export type CalibrationFeed = Readonly<Record<string, Tensor>>;
 
 export type EngineName = 'auto' | 'ort' | 'q8';
+
+const CALIBRATION_METHODS: readonly CalibrationMethod[] = ['minmax', 'movingAverage', 'percentile', 'entropy', 'mse'];
 
 export interface QuantizeProgress {
   phase: 'calibrate' | 'quantize';
@@ -56,7 +59,13 @@ export interface StaticQuantizeOptions extends CommonQuantizeOptions {
    */
   format?: 'qoperator' | 'qdq';
   /** How ranges are derived from observed values. Default 'minmax'. */
-  calibrationMethod?: 'minmax';
+  calibrationMethod?: CalibrationMethod;
+  /** For 'percentile': the percentage of values within the range; half of the rest is cut at either end. Default 99.99. */
+  percentile?: number;
+  /** For 'percentile', 'entropy' and 'mse': least number of bins for magnitudes, 256 to 65536. Default 2048. */
+  bins?: number;
+  /** For 'movingAverage': least weight of a new sample, above 0 up to 1. Default 0.01. */
+  momentum?: number;
   /** What runs the float model. Default 'auto': onnxruntime-node when installed, else q8 itself. */
   engine?: EngineName;
   /** Threads for calibration; 0 (default) = all cores. */
@@ -87,6 +96,9 @@ const KEYS: Record<keyof StaticQuantizeOptions, true> = {
   perChannel: true,
   format: true,
   calibrationMethod: true,
+  percentile: true,
+  bins: true,
+  momentum: true,
   activationSymmetric: true,
   weightSymmetric: true,
   reduceRange: true,
@@ -120,6 +132,7 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
       hint: 'onnxruntime refuses weights whose zero point differs between channels; use perChannel: false.',
     });
   }
+  const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
   const { calibration, threads = 0, minRealRange, baseDirectory, signal, onProgress } = options;
   if (!isIterable(calibration)) {
     throw expected('an iterable or async iterable of feeds', 'the option calibration', calibration, {
@@ -154,12 +167,39 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
     activationSymmetric: flag(options, 'activationSymmetric', false),
     reduceRange: flag(options, 'reduceRange', false),
     format: choice(options, 'format', ['qoperator', 'qdq'], 'qoperator'),
-    calibrationMethod: choice(options, 'calibrationMethod', ['minmax'], 'minmax'),
+    calibrationMethod,
+    ...resolveMethod(options, calibrationMethod),
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
     nodesToExclude: names(options, 'nodesToExclude') ?? [],
     nodesToQuantize: names(options, 'nodesToQuantize'),
     opTypes: names(options, 'opTypes'),
   };
+}
+
+/** The numbers of a calibration method. Refuses those of another one, which would have no effect. */
+function resolveMethod(
+  options: StaticQuantizeOptions,
+  method: CalibrationMethod,
+): { percentile: number; bins: number; momentum: number } {
+  const users: [key: 'percentile' | 'bins' | 'momentum', methods: CalibrationMethod[]][] = [
+    ['percentile', ['percentile']],
+    ['bins', ['percentile', 'entropy', 'mse']],
+    ['momentum', ['movingAverage']],
+  ];
+  for (const [key, methods] of users) {
+    if (options[key] === undefined || methods.includes(method)) continue;
+    throw expected(`${methods.map((m) => JSON.stringify(m)).join(' or ')}`, 'the option calibrationMethod', method, {
+      hint: `the option ${key} has no effect on other methods.`,
+    });
+  }
+  const { percentile = 99.99, bins = 2048, momentum = 0.01 } = options;
+  if (!(typeof percentile === 'number' && percentile > 50 && percentile <= 100))
+    throw expected('a number above 50, up to 100', 'the option percentile', percentile);
+  if (!(Number.isSafeInteger(bins) && bins >= 256 && bins <= 65536))
+    throw expected('an integer from 256 to 65536', 'the option bins', bins);
+  if (!(typeof momentum === 'number' && momentum > 0 && momentum <= 1))
+    throw expected('a number above 0, up to 1', 'the option momentum', momentum);
+  return { percentile, bins, momentum };
 }
 
 /** Refuses names that match nothing, with did-you-mean. `what` reads like "node". */

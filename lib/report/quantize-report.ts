@@ -1,6 +1,12 @@
 /** What quantize() tells about its work. Plain data: JSON.stringify gives all of it. */
 import type { QuantizedDType } from '../tensor/dtype';
 
+/**
+ * How ranges are derived from observed values. 'minmax': all values; 'movingAverage': the mean of the samples' extremes;
+ * 'percentile': all but the rarest large values; 'entropy': the least information lost; 'mse': the least squared error.
+ */
+export type CalibrationMethod = 'minmax' | 'movingAverage' | 'percentile' | 'entropy' | 'mse';
+
 /** How one tensor of the float model is represented. */
 export interface TensorReport {
   /** Name in the float model. */
@@ -11,7 +17,7 @@ export interface TensorReport {
   scale: number[];
   zeroPoint: number[];
   axis?: number;
-  /** Smallest and largest value: observed in calibration (activations) or in the data (weights). Absent for biases. */
+  /** What the codes cover: the calibrated range (activations), or the extremes of the data (weights). Absent for biases. */
   range?: [number, number];
 }
 
@@ -28,7 +34,7 @@ export interface QuantizeReport {
   activationType: QuantizedDType;
   weightType: QuantizedDType;
   perChannel: boolean;
-  calibration: { method: 'minmax'; engine: 'ort' | 'q8'; samples: number };
+  calibration: { method: CalibrationMethod; engine: 'ort' | 'q8'; samples: number };
   /** Bytes of the models, side files included. */
   bytes: { float: number; quantized: number };
   /** How many nodes were quantized, by operator type of the float model. */

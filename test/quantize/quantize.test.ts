@@ -7,7 +7,7 @@ import { type QuantizeOptions, quantize, type StaticQuantizeOptions } from '../.
 import { sqnr } from '../../lib/report/metrics';
 import { InferenceSession } from '../../lib/runtime/session';
 import type { Tensor } from '../../lib/tensor/tensor';
-import { feedsFor, NETWORKS, type TestNetwork } from './networks';
+import { feedsFor, NETWORKS, randomTensor, type TestNetwork } from './networks';
 import { readGraph, runGraph } from './run-graph';
 
 /** Exact u8s8 products on CPUs without VNNI too: onnxruntime saturates pairs there by default. */
@@ -45,6 +45,11 @@ const TYPES = [
 
 function quantizeNet(net: TestNetwork, options: Partial<StaticQuantizeOptions> = {}) {
   return quantize(net.model, { mode: 'static', calibration: feedsFor(net, 16), engine: 'ort', ...options });
+}
+
+/** Batches of one, two and three. */
+function* raggedFeeds({ inputDims }: TestNetwork): Generator<{ x: Tensor<'float32'> }> {
+  for (let i = 0; i < 9; i++) yield { x: randomTensor([1 + (i % 3), ...inputDims.slice(1)], 100 + i, 2) };
 }
 
 describe('quantize', () => {
@@ -214,6 +219,30 @@ describe('quantize', () => {
     ]);
   });
 
+  for (const calibrationMethod of ['movingAverage', 'percentile', 'entropy', 'mse'] as const) {
+    it(`calibrates by ${calibrationMethod}: samples of any shape, in one pass`, async () => {
+      let narrower = false;
+      for (const net of NETWORKS) {
+        // The other two have one batch size.
+        const calibration = () => (net.name === 'residual' ? raggedFeeds(net) : feedsFor(net, 16));
+        const { model, report } = await quantizeNet(net, { calibrationMethod, calibration: calibration() });
+        const { report: widest } = await quantizeNet(net, { calibration: calibration() });
+        assert.equal(report.calibration.method, calibrationMethod);
+        const ranges = (tensors: typeof report.tensors) =>
+          tensors.flatMap(({ kind, range }) => (kind === 'activation' && range ? [range] : []));
+        const [found, full] = [ranges(report.tensors), ranges(widest.tensors)];
+        for (const [i, [min, max]] of found.entries()) assert.ok(min >= full[i][0] && max <= full[i][1]);
+        narrower ||= found.some(([min, max], i) => max - min < full[i][1] - full[i][0]);
+        const [sample] = feedsFor(net, 1, 7);
+        // KL clips hard on the few uniform numbers here.
+        const least = calibrationMethod === 'entropy' ? 5 : 15;
+        const quality = sqnr(await runOrt(net.model, sample), runOwn(model, sample));
+        assert.ok(quality > least, `${net.name}: ${quality} dB`);
+      }
+      assert.ok(narrower);
+    });
+  }
+
   it('stops when its signal aborts', async () => {
     const net = NETWORKS[0];
     const controller = new AbortController();
@@ -284,6 +313,19 @@ describe('quantize', () => {
       ['asymmetric weights per channel', { ...good, weightType: 'uint8', weightSymmetric: false }, /perChannel: false/],
       ['a string for a flag', { ...good, perChannel: 'yes' }, /Expected true or false for the option perChannel/],
       ['a negative thread count', { ...good, threads: -1 }, /option threads/],
+      [
+        'an unknown method',
+        { ...good, calibrationMethod: 'percentil' },
+        /calibrationMethod.*did you mean "percentile"/,
+      ],
+      ['a percentile of 101', { ...good, calibrationMethod: 'percentile', percentile: 101 }, /option percentile/],
+      ['half a bin', { ...good, calibrationMethod: 'mse', bins: 2048.5 }, /option bins/],
+      ['a momentum of 0', { ...good, calibrationMethod: 'movingAverage', momentum: 0 }, /option momentum/],
+      [
+        'the number of another method',
+        { ...good, calibrationMethod: 'mse', percentile: 99 },
+        /Expected "percentile" for the option calibrationMethod but received "mse".*percentile has no effect/,
+      ],
       ['a zero minRealRange', { ...good, minRealRange: 0 }, /option minRealRange/],
       ['no calibration', { mode: 'static' }, /option calibration but received undefined/],
       ['empty calibration', { ...good, calibration: [] }, /at least one feed/],

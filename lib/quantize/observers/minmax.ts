@@ -1,34 +1,58 @@
-/** Streaming range of a tensor over all samples: two numbers, whatever the amount of data. */
+/** Ranges from the smallest and largest values of the samples: overall, or averaged over samples. */
 import { type Range, rangeOf } from '../scale';
+import { allFinite, clampTo, type Observer, UNLIMITED } from './observer';
 
-export class MinMaxObserver {
+/** The smallest and largest value of all samples. */
+export class MinMaxObserver implements Observer {
+  readonly #limits: Range;
   #min = Number.POSITIVE_INFINITY;
   #max = Number.NEGATIVE_INFINITY;
-  #nonFinite = false;
+  sawNonFinite = false;
 
-  /** Takes in one sample. NaN and infinities are left out of the range and remembered. */
+  constructor(limits = UNLIMITED) {
+    this.#limits = limits;
+  }
+
   observe(data: Float32Array): void {
     if (data.length === 0) return;
     const { min, max } = rangeOf(data);
     if (min < this.#min) this.#min = min;
     if (max > this.#max) this.#max = max;
-    this.#nonFinite ||= !allFinite(data);
+    this.sawNonFinite ||= !allFinite(data);
   }
 
-  /** Whether some value was NaN or infinite. */
-  get sawNonFinite(): boolean {
-    return this.#nonFinite;
-  }
-
-  /** The range seen so far; [0, 0] before the first value. */
   get range(): Range {
-    return this.#min <= this.#max ? { min: this.#min, max: this.#max } : { min: 0, max: 0 };
+    return this.#min <= this.#max ? clampTo({ min: this.#min, max: this.#max }, this.#limits) : { min: 0, max: 0 };
   }
 }
 
-/** Multiplying by zero keeps NaN and turns infinities into NaN, which a sum then carries to its end. */
-export function allFinite(data: Float32Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i] * 0;
-  return sum === 0;
+/**
+ * Averages of the smallest and of the largest value of each sample: m_n = m_(n-1) + w (x_n - m_(n-1)) with
+ * w = max(momentum, 1 / n). That is the plain mean of the first 1 / momentum samples, and an exponential one from there.
+ */
+export class MovingAverageObserver implements Observer {
+  readonly #momentum: number;
+  readonly #limits: Range;
+  #samples = 0;
+  #min = 0;
+  #max = 0;
+  sawNonFinite = false;
+
+  constructor(momentum: number, limits = UNLIMITED) {
+    this.#momentum = momentum;
+    this.#limits = limits;
+  }
+
+  observe(data: Float32Array): void {
+    if (data.length === 0) return;
+    const { min, max } = clampTo(rangeOf(data), this.#limits);
+    const weight = Math.max(this.#momentum, 1 / ++this.#samples);
+    this.#min += weight * (min - this.#min);
+    this.#max += weight * (max - this.#max);
+    this.sawNonFinite ||= !allFinite(data);
+  }
+
+  get range(): Range {
+    return { min: Math.fround(this.#min), max: Math.fround(this.#max) };
+  }
 }

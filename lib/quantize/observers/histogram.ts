@@ -1,0 +1,151 @@
+/**
+ * How often which values occur, in one pass and constant memory. Bins have equal width and meet at zero. Whenever a value
+ * falls outside, the width doubles and bins merge in pairs. The width thus follows from the largest magnitude alone, and the
+ * counts depend on neither the order of values nor the shapes of the tensors that they came in.
+ */
+import type { Range } from '../scale';
+import { type Observer, UNLIMITED } from './observer';
+
+export class Histogram {
+  readonly #limits: Range;
+  /** Bins on each side of zero. */
+  readonly half: number;
+  /** `counts[half + i]` values lie in [i, i + 1) * width. Zeros are not among them. */
+  readonly counts: Float64Array;
+  /** All magnitudes are below 2^exponent = half * width. */
+  #exponent = Number.NEGATIVE_INFINITY;
+  /** How many values were exactly zero. Relu makes many, and every scale represents them exactly. */
+  zeros = 0;
+  /** How many values were not zero. */
+  nonZeros = 0;
+  sawNonFinite = false;
+  #min = Number.POSITIVE_INFINITY;
+  #max = Number.NEGATIVE_INFINITY;
+
+  /**
+   * @param bins the least number of bins that cover the largest magnitude; at most twice as many do. The counts take
+   * 32 * bins bytes.
+   * @param limits values beyond count as the limits.
+   */
+  constructor(bins: number, limits = UNLIMITED) {
+    this.#limits = limits;
+    this.half = 2 * bins;
+    this.counts = new Float64Array(2 * this.half);
+  }
+
+  /** Width of a bin; 0 before the first value that is not zero. */
+  get width(): number {
+    return 2 ** this.#exponent / this.half;
+  }
+
+  /** Extremes of all values, zeros included; 0 without values. */
+  get min(): number {
+    return this.nonZeros === 0 ? 0 : this.zeros > 0 ? Math.min(this.#min, 0) : this.#min;
+  }
+
+  get max(): number {
+    return this.nonZeros === 0 ? 0 : this.zeros > 0 ? Math.max(this.#max, 0) : this.#max;
+  }
+
+  /** Counts the finite elements of `data`. */
+  add(data: Float32Array): void {
+    const { counts, half } = this;
+    const { min: low, max: high } = this.#limits;
+    let bound = 2 ** this.#exponent;
+    for (let i = 0; i < data.length; i++) {
+      let value = data[i];
+      if (value - value !== 0) {
+        this.sawNonFinite = true;
+        continue;
+      }
+      if (value < low) value = low;
+      else if (value > high) value = high;
+      if (value === 0) {
+        this.zeros++;
+        continue;
+      }
+      if (value >= bound || value <= -bound) {
+        this.#growFor(Math.abs(value));
+        bound = 2 ** this.#exponent;
+      }
+      if (value < this.#min) this.#min = value;
+      if (value > this.#max) this.#max = value;
+      counts[half + Math.floor((value / bound) * half)]++;
+      this.nonZeros++;
+    }
+  }
+
+  /** The histogram of |x|. */
+  magnitudes(): Histogram {
+    const folded = new Histogram(this.half / 2);
+    for (let i = 0; i < this.half; i++) {
+      folded.counts[this.half + i] = this.counts[this.half + i] + this.counts[this.half - 1 - i];
+    }
+    folded.#exponent = this.#exponent;
+    folded.zeros = this.zeros;
+    folded.nonZeros = this.nonZeros;
+    folded.#min = 0;
+    folded.#max = Math.max(-this.min, this.max);
+    return folded;
+  }
+
+  /**
+   * The value below which a share (0 to 1) of all values lies. Linear between the edges of a bin, so at most a bin's width
+   * from the exact quantile; the shares 0 and 1 give the exact extremes.
+   */
+  quantile(share: number): number {
+    const { counts, half, min, max, width } = this;
+    let rest = share * (this.zeros + this.nonZeros);
+    for (let i = 0; i < counts.length; i++) {
+      if (i === half) {
+        if (this.zeros > 0 && rest <= this.zeros) return 0;
+        rest -= this.zeros;
+      }
+      const count = counts[i];
+      if (count > 0 && rest <= count) {
+        const low = Math.max((i - half) * width, min);
+        const high = Math.min((i + 1 - half) * width, max);
+        return low + Math.max(0, rest / count) * (high - low);
+      }
+      rest -= count;
+    }
+    return max;
+  }
+
+  #growFor(magnitude: number): void {
+    let exponent = Math.ceil(Math.log2(magnitude));
+    while (2 ** exponent <= magnitude) exponent++;
+    const { counts, half } = this;
+    if (this.nonZeros > 0) {
+      const merged = 2 ** (exponent - this.#exponent);
+      const old = counts.slice();
+      counts.fill(0);
+      for (let i = 0; i < old.length; i++) counts[half + Math.floor((i - half) / merged)] += old[i];
+    }
+    this.#exponent = exponent;
+  }
+}
+
+/** Keeps a histogram of a tensor, from which `choose` takes the range at the end. */
+export class HistogramObserver implements Observer {
+  readonly #histogram: Histogram;
+  readonly #choose: (histogram: Histogram) => Range;
+
+  constructor(bins: number, choose: (histogram: Histogram) => Range, limits = UNLIMITED) {
+    this.#histogram = new Histogram(bins, limits);
+    this.#choose = choose;
+  }
+
+  observe(data: Float32Array): void {
+    this.#histogram.add(data);
+  }
+
+  get sawNonFinite(): boolean {
+    return this.#histogram.sawNonFinite;
+  }
+
+  get range(): Range {
+    const { min, max } = this.#choose(this.#histogram);
+    return { min: Math.fround(min), max: Math.fround(max) };
+  }
+}
