@@ -1,5 +1,6 @@
-// Writes docs/kernels.md: how close every GEMM micro-kernel comes to the multiply limit of CPUs that need not be at hand.
-// Takes the K loops out of the compiled objects of both architectures and lets llvm-mca run them on its models of the cores.
+// Writes docs/kernels.md: how close every GEMM micro-kernel comes to the multiply limit of CPUs that need not be at
+// hand. Takes the K loops out of the compiled objects of both architectures and lets llvm-mca run them on its models
+// of the cores.
 //   node scripts/kernels-report.mjs            (needs llvm-19 and both builds; see scripts/test-isa.mjs)
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
@@ -11,8 +12,8 @@ const ITERATIONS = 200;
 const PANEL = 16;
 
 /**
- * By room: the instruction that stands for a multiply-accumulate, how many of them one K step of kr needs for so many rows
- * of a panel, and the cores of llvm-mca to run on.
+ * By room: the instruction that stands for a multiply-accumulate, how many of them one K step of kr needs for so many
+ * rows of a panel, and the cores of llvm-mca to run on.
  */
 const ROOMS = {
   avx2: {
@@ -108,7 +109,7 @@ function reportRoom(room, traits, object) {
   return `## ${room}\n\nOne K step is ${traits.kr} k.\n\n${lines.join('\n')}\n`;
 }
 
-/** The K loop of every instance of multiply<rows, panels> (gemm<> where that is inlined), and that of peak_loop (without a tile). */
+/** The K loop of every multiply<rows, panels> (gemm<> where that is inlined), and of peak_loop (without a tile). */
 function findLoops(object, { multiply }) {
   const text = execFileSync('llvm-objdump-19', ['-d', '--no-show-raw-insn', '-C', object], {
     encoding: 'utf8',
@@ -198,16 +199,16 @@ function introduction() {
 
 Written by \`npm run kernels:report\`; do not edit.
 
-Each line is the K loop of one micro-kernel, taken from the compiled object (GCC, the flags of the release build) and run by
-llvm-mca ${version} on its model of the core. A cell says: cycles per K step, percent of the core's multiply limit, and what
-holds the loop back: a port of the model, the front end, or latency. The limit is what the model gives for the room's
-register-only peak loop, without loads. "stack" counts accesses to the stack inside the loop: 0 means that nothing spills.
-Counts of instructions are per K step; "per MAC" counts all
-instructions of the loop.
+Each line is the K loop of one micro-kernel, taken from the compiled object (GCC, the flags of the release build) and
+run by llvm-mca ${version} on its model of the core. A cell says: cycles per K step, percent of the core's multiply
+limit, and what holds the loop back: a port of the model, the front end, or latency. The limit is what the model gives
+for the room's register-only peak loop, without loads. "stack" counts accesses to the stack inside the loop: 0 means
+that nothing spills. Counts of instructions are per K step; "per MAC" counts all instructions of the loop.
 
-These are models, not measurements: all loads hit the first-level cache, the models differ from the silicon in places (the
-one of cortex-a72 is that of cortex-a57, apple-m1 uses that of an older Apple core), and their entries for new instructions
-are the least certain. Use them to compare kernels on one core. \`npm run bench\` measures the core at hand.
+These are models, not measurements: all loads hit the first-level cache, the models differ from the silicon in places
+(the one of cortex-a72 is that of cortex-a57, apple-m1 uses that of an older Apple core, sapphirerapids lacks the second
+512-bit VNNI port), and their entries for new instructions are the least certain. Use them to compare kernels on one
+core. \`npm run bench\` measures the core at hand.
 `;
 }
 

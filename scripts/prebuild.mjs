@@ -1,5 +1,5 @@
-// Fills prebuilds/ with the binaries that go into the package: the host's, and those of the other Linux architectures whose
-// cross compiler is installed. pkg-prebuilds finds the right one at run time.
+// Fills prebuilds/ with the binaries that go into the package: the host's, and those of the other Linux architectures
+// whose cross compiler is installed. pkg-prebuilds finds the right one at run time.
 //   node scripts/prebuild.mjs [--all] [--libc musl]
 // --all         an architecture that cannot be built is an error: for releases
 // --libc musl   the host's binary is one for musl (Alpine), and goes beside the one for glibc

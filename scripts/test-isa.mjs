@@ -1,14 +1,14 @@
 // Runs every instruction set of both architectures on one Linux machine and prints what ran as which CPU.
 //   node scripts/test-isa.mjs [CPU model ...]
-// On the host: the C++ tests, and the JS kernel tests and the smoke test on each level that the host has. Under qemu-user,
-// as CPU models of which each makes detection choose another level: the C++ tests (guard pages around every buffer), the JS
-// kernel tests and the smoke test (test/isa/smoke.ts: products and the two demo networks, against committed SHA-256), in a
-// Node of that architecture. Levels that a model lacks must be refused when forced, and must die of an illegal instruction
-// when executed regardless.
-// The packed package is installed once and must load its own binary in the Node of either architecture.
-// Besides, on the objects of both builds: no vector instruction of a level outside of its room, and no function in a room
-// that the linker could take for another file's (see native/kernels/kernel_table.h).
-// What did not run is printed as skipped with the reason. Missing tools are installed when root on Debian, else listed.
+// On the host: the C++ tests, and the JS kernel tests and the smoke test on each level that the host has. Under
+// qemu-user, as CPU models of which each makes detection choose another level: the C++ tests (guard pages around every
+// buffer), the JS kernel tests and the smoke test (test/isa/smoke.ts: products and the two demo networks, against
+// committed SHA-256), in a Node of that architecture. Levels that a model lacks must be refused when forced, and must
+// die of an illegal instruction when executed regardless. The packed package is installed once and must load its own
+// binary in the Node of either architecture. Besides, on the objects of both builds: no vector instruction of a level
+// outside of its room, and no function in a room that the linker could take for another file's (see
+// native/kernels/kernel_table.h). What did not run is printed as skipped with the reason. Missing tools are installed
+// when root on Debian, else listed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
@@ -108,7 +108,7 @@ function buildAll() {
   const native = join(root, 'scripts/build-native.mjs');
   must(process.execPath, [native]);
   must(process.execPath, [native, '--target', `linux-${guest}`]);
-  // The same tree serves the tests of the other architecture; the host's have one of their own, which test-native.mjs shares.
+  // The guest's tests share the tree of its addon; the host's have one of their own, that of test-native.mjs.
   configureTests(join(root, `build-linux-${guest}`), [
     `-DCMAKE_TOOLCHAIN_FILE=${join(root, `cmake/linux-${guest}.cmake`)}`,
   ]);

@@ -1,7 +1,8 @@
 /**
  * A process of its own, started by scripts/test-isa.mjs on each CPU model: products of all type pairs, and both demo
- * networks from float model to int8 codes, with q8 alone. Prints one line of JSON: the instruction set that detection (or
- * Q8_ISA) selected and the SHA-256 of each part. Fails unless they are those of digests.json, which hold for every CPU.
+ * networks from float model to int8 codes, with q8 alone. Prints one line of JSON: the instruction set that detection
+ * (or Q8_ISA) selected and the SHA-256 of each part. Fails unless they are those of digests.json, which hold for
+ * every CPU.
  */
 import assert from 'node:assert/strict';
 import { createHash, type Hash } from 'node:crypto';
