@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// The smallest test runner that does: a list of named functions, a check that reports and goes on, skips with a reason.
+/// The smallest test runner that does: a list of named functions, a check that reports and goes on,
+/// skips with a reason.
 #pragma once
 
 #include <cstdint>
@@ -42,12 +43,13 @@ class Random {
 
 }  // namespace q8::test
 
-#define Q8_TEST(name)                                              \
-  static void name();                                              \
+#define Q8_TEST(name)                                               \
+  static void name();                                               \
   static const q8::test::Registration register_##name(#name, name); \
   static void name()
 
-#define Q8_CHECK(condition, message) \
-  do {                               \
-    if (!(condition)) q8::test::fail(__FILE__, __LINE__, std::string(#condition) + ": " + (message)); \
+#define Q8_CHECK(condition, message)                                                  \
+  do {                                                                                \
+    if (!(condition))                                                                 \
+      q8::test::fail(__FILE__, __LINE__, std::string(#condition) + ": " + (message)); \
   } while (false)

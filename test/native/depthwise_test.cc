@@ -7,43 +7,12 @@
 #include <vector>
 
 #include "check.h"
-#include "cpu/dispatch.h"
 #include "guarded_buffer.h"
+#include "levels.h"
 #include "reference.h"
-
-#if defined(Q8_TEST_EMULATED)
-namespace q8::avx512vnni_emulated {
-extern const ConvKernels kConv;
-}
-#endif
 
 namespace q8::test {
 namespace {
-
-struct Level {
-  std::string name;
-  const ConvKernels* kernels;
-  bool a_signed;
-};
-
-std::vector<Level> runnable_levels() {
-  std::vector<Level> levels;
-  for (const IsaLevel& level : compiled_levels()) {
-    const bool a_signed = level.table->gemm->a_signed;
-    if (find_supported_table(level.name) != nullptr) {
-      levels.push_back({level.name, level.table->conv, a_signed});
-      continue;
-    }
-#if defined(Q8_TEST_EMULATED)
-    if (std::string(level.name) == "avx512vnni") {
-      levels.push_back({"avx512vnni (emulated)", &avx512vnni_emulated::kConv, a_signed});
-      continue;
-    }
-#endif
-    skip(level.name, "this CPU lacks it, and there is no emulated build (libsimde-dev)");
-  }
-  return levels;
-}
 
 uint8_t code(uint32_t fill, size_t i, Random& random) {
   if (fill == 0) return 0xff;
@@ -73,11 +42,10 @@ void check_depthwise(const Level& level, size_t channels, size_t taps, OutKind k
   GuardedBuffer<uint8_t> w(channels * taps);
   for (size_t i = 0; i < w.size(); ++i) w[i] = code(fill == 0 ? 1 : fill, i, random);
 
-  GuardedBuffer<uint8_t> packed((level.kernels->depthwise_packed_bytes(channels, taps) + 63) / 64 *
+  GuardedBuffer<uint8_t> packed((level.conv->depthwise_packed_bytes(channels, taps) + 63) / 64 *
                                 64);
   GuardedBuffer<int32_t> channel_sum(padded);
-  level.kernels->pack_depthwise(channels, taps, w.data(), flip_w, packed.data(),
-                                channel_sum.data());
+  level.conv->pack_depthwise(channels, taps, w.data(), flip_w, packed.data(), channel_sum.data());
 
   GuardedBuffer<int32_t> bias(padded);
   GuardedBuffer<int32_t> zero_point(padded);
@@ -113,7 +81,7 @@ void check_depthwise(const Level& level, size_t channels, size_t taps, OutKind k
   args.out = out.data();
   args.out_stride = stride;
   std::memset(out.data(), 0xa5, out.size());
-  level.kernels->depthwise(args);
+  level.conv->depthwise(args);
 
   const std::string label = level.name + " channels " + std::to_string(channels) + " taps " +
                             std::to_string(taps) + " kind " +
@@ -130,7 +98,7 @@ void check_depthwise(const Level& level, size_t channels, size_t taps, OutKind k
       int32_t inputs = 0;
       for (size_t t = 0; t < taps; ++t) {
         const uint8_t byte = source[p * taps + t][c] ^ flip_x;
-        const int32_t x = level.a_signed ? static_cast<int8_t>(byte) : byte;
+        const int32_t x = level.gemm->a_signed ? static_cast<int8_t>(byte) : byte;
         products += x * static_cast<int8_t>(w[c * taps + t] ^ flip_w);
         inputs += x;
       }

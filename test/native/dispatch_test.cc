@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
-/// Feature detection with the CPUID words of other machines, the choice of a level, the quota of a container.
+/// Feature detection with the CPUID words of other machines, the choice of a level, the quota of a
+/// container.
+#include "cpu/dispatch.h"
+
 #include <string>
 
 #include "check.h"
-#include "cpu/dispatch.h"
 #include "cpu/features.h"
 #include "cpu/topology.h"
 
@@ -22,11 +24,29 @@ CpuidWords ice_lake() {
   return w;
 }
 
+/// AVX-512 without VNNI.
+CpuidWords skylake_server() {
+  CpuidWords w = ice_lake();
+  w.leaf7_ecx = 0;
+  return w;
+}
+
+/// VNNI without AVX-512.
+CpuidWords alder_lake() {
+  CpuidWords w = ice_lake();
+  w.leaf7_ebx = bit(5);
+  w.leaf7_ecx = 0;
+  w.leaf71_eax = bit(4);
+  w.xcr0 = 0x07;
+  return w;
+}
+
 }  // namespace
 
 Q8_TEST(features_need_the_operating_system) {
   CpuidWords w = ice_lake();
-  const CpuFeatures avx512 = kAvx512F | kAvx512BW | kAvx512VL | kAvx512DQ | kAvx512Vnni | kAvx512Vbmi;
+  const CpuFeatures avx512 =
+      kAvx512F | kAvx512BW | kAvx512VL | kAvx512DQ | kAvx512Vnni | kAvx512Vbmi;
   Q8_CHECK(decode_cpuid(w) == (kAvx2 | kFma | avx512), "all");
   w.xcr0 = 0x07;
   Q8_CHECK(decode_cpuid(w) == (kAvx2 | kFma), "no zmm state");
@@ -55,8 +75,11 @@ Q8_TEST(levels_follow_features) {
   Q8_CHECK(choice(kAvx2 | kFma, nullptr) == "avx2", "AVX2");
   Q8_CHECK(choice(kAvx2, nullptr) == "scalar", "AVX2 without FMA");
   Q8_CHECK(choice(decode_cpuid(ice_lake()), nullptr) == "avx512vnni", "Ice Lake");
+  Q8_CHECK(choice(decode_cpuid(skylake_server()), nullptr) == "avx512bw", "Skylake-SP");
+  Q8_CHECK(choice(decode_cpuid(alder_lake()), nullptr) == "avxvnni", "Alder Lake");
   Q8_CHECK(choice(kAvx2 | kFma, "avx512") ==
-               "Q8_ISA=\"avx512\" is not available. This build has: avx512vnni, avx2, scalar. This CPU supports: avx2, scalar.",
+               "Q8_ISA=\"avx512\" is not available. This build has: avx512vnni, avxvnni, avx512bw, "
+               "avx2, scalar. This CPU supports: avx2, scalar.",
            choice(kAvx2 | kFma, "avx512"));
 #endif
 }

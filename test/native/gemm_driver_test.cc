@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// run_gemm on every level of this CPU: blocking, threads, indirect rows, cancellation; and the pure choices behind it.
+/// run_gemm on every level of this CPU: blocking, threads, indirect rows, cancellation; and the
+/// pure choices behind it.
 #include <cstring>
 #include <string>
 #include <vector>
@@ -34,17 +35,20 @@ struct Problem {
     for (size_t i = 0; i < m; ++i) {
       for (size_t x = 0; x < k; ++x) {
         const int32_t left = a[i * k + x] - 9;
-        for (size_t j = 0; j < n; ++j) c[i * n + j] += static_cast<uint32_t>(left * (b[x * n + j] - zero_point[j]));
+        for (size_t j = 0; j < n; ++j)
+          c[i * n + j] += static_cast<uint32_t>(left * (b[x * n + j] - zero_point[j]));
       }
     }
     return std::vector<int32_t>(c.begin(), c.end());
   }
 };
 
-std::vector<int32_t> multiply(const KernelTable& table, const Problem& p, RowSource source, size_t threads) {
+std::vector<int32_t> multiply(const KernelTable& table, const Problem& p, RowSource source,
+                              size_t threads) {
   PackedB packed;
-  const Status status = PackedB::pack(table, p.b.data(), /*b_signed=*/false, p.k, p.n, p.n, /*transposed=*/false,
-                                      p.zero_point.data(), p.n, &packed, threads);
+  const Status status =
+      PackedB::pack(table, p.b.data(), /*b_signed=*/false, p.k, p.n, p.n, /*transposed=*/false,
+                    p.zero_point.data(), p.n, &packed, threads);
   Q8_CHECK(status.ok(), status.message());
   std::vector<int32_t> bias(packed.padded_n());
   fold_bias(packed, 9, /*a_signed=*/false, nullptr, bias.data());
@@ -72,15 +76,16 @@ Q8_TEST(driver_matches_the_definition_for_rows_in_place_and_indirect) {
       skip(level.name, "this CPU lacks it");
       continue;
     }
-    const size_t sizes[][3] = {{1, 1, 1}, {7, 130, 36}, {100, 70, 45}, {260, 33, 600}, {3, 400, 900}, {5, 6, 0}, {129, 64, 4096}};
+    const size_t sizes[][3] = {{1, 1, 1},     {7, 130, 36}, {100, 70, 45},  {260, 33, 600},
+                               {3, 400, 900}, {5, 6, 0},    {129, 64, 4096}};
     for (const auto& size : sizes) {
       const Problem p(size[0], size[1], size[2], random);
       const std::vector<int32_t> expected = p.expected();
       RowSource plain;
       plain.data = p.a.data();
       plain.row_bytes = p.k;
-      const std::string what = std::string(level.name) + " " + std::to_string(p.m) + "x" + std::to_string(p.n) + "x" +
-                               std::to_string(p.k);
+      const std::string what = std::string(level.name) + " " + std::to_string(p.m) + "x" +
+                               std::to_string(p.n) + "x" + std::to_string(p.k);
       Q8_CHECK(multiply(*level.table, p, plain, 1) == expected, what);
       Q8_CHECK(multiply(*level.table, p, plain, 0) == expected, what + " on all threads");
       if (p.k % 3 != 0 || p.k == 0) continue;
@@ -99,7 +104,10 @@ Q8_TEST(driver_stops_when_cancelled) {
   Random random(3);
   const Problem p(64, 64, 64, random);
   PackedB packed;
-  Q8_CHECK(PackedB::pack(selected_table(), p.b.data(), true, p.k, p.n, p.n, false, nullptr, 0, &packed).ok(), "pack");
+  Q8_CHECK(
+      PackedB::pack(selected_table(), p.b.data(), true, p.k, p.n, p.n, false, nullptr, 0, &packed)
+          .ok(),
+      "pack");
   std::vector<int32_t> bias(packed.padded_n());
   std::vector<int32_t> c(p.m * p.n);
   const int32_t cancel = 1;
@@ -118,18 +126,23 @@ Q8_TEST(driver_stops_when_cancelled) {
 
 Q8_TEST(packing_refuses_what_cannot_fit) {
   PackedB packed;
-  const Status status =
-      PackedB::pack(selected_table(), nullptr, true, SIZE_MAX / 8, 100, 100, false, nullptr, 0, &packed);
+  const Status status = PackedB::pack(selected_table(), nullptr, true, SIZE_MAX / 8, 100, 100,
+                                      false, nullptr, 0, &packed);
   Q8_CHECK(status.code() == Code::kOutOfMemory, "out of memory");
 }
 
 Q8_TEST(tiles_split_rows_evenly) {
   const GemmTileFn none = nullptr;
-  const GemmTile tiles[] = {{"14x32", 14, 32, none}, {"8x48", 8, 48, none}, {"4x64", 4, 64, none}, {"1x128", 1, 128, none}};
+  const GemmTile tiles[] = {{"14x32", 14, 32, none},
+                            {"8x48", 8, 48, none},
+                            {"4x64", 4, 64, none},
+                            {"1x128", 1, 128, none}};
   GemmKernels kernels = {};
   kernels.tiles = tiles;
   kernels.tile_count = 4;
-  const auto name = [&](size_t m, size_t n) { return std::string(choose_tile(kernels, m, n).name); };
+  const auto name = [&](size_t m, size_t n) {
+    return std::string(choose_tile(kernels, m, n).name);
+  };
   Q8_CHECK(name(1, 1024) == "1x128", name(1, 1024));
   Q8_CHECK(name(4, 1024) == "4x64", name(4, 1024));
   Q8_CHECK(name(8, 1024) == "8x48", name(8, 1024));

@@ -1,47 +1,19 @@
 // SPDX-License-Identifier: MIT
-/// Every tile of every instruction set against the definition, with guard pages around all operands. Levels that this CPU
-/// lacks run emulated where a build of them for emulation exists, and are reported as skipped otherwise.
+/// Every tile of every instruction set against the definition, with guard pages around all
+/// operands. Levels that this CPU lacks run emulated where a build of them for emulation exists,
+/// and are reported as skipped otherwise.
 #include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "check.h"
-#include "cpu/dispatch.h"
 #include "guarded_buffer.h"
+#include "levels.h"
 #include "reference.h"
-
-#if defined(Q8_TEST_EMULATED)
-namespace q8::avx512vnni_emulated {
-extern const GemmKernels kGemm;
-}
-#endif
 
 namespace q8::test {
 namespace {
-
-struct Level {
-  std::string name;
-  const GemmKernels* kernels;
-};
-
-std::vector<Level> runnable_levels() {
-  std::vector<Level> levels;
-  for (const IsaLevel& level : compiled_levels()) {
-    if (find_supported_table(level.name) != nullptr) {
-      levels.push_back({level.name, level.table->gemm});
-      continue;
-    }
-#if defined(Q8_TEST_EMULATED)
-    if (std::string(level.name) == "avx512vnni") {
-      levels.push_back({"avx512vnni (emulated)", &avx512vnni_emulated::kGemm});
-      continue;
-    }
-#endif
-    skip(level.name, "this CPU lacks it, and there is no emulated build (libsimde-dev)");
-  }
-  return levels;
-}
 
 constexpr size_t round_up(size_t a, size_t b) { return (a + b - 1) / b * b; }
 
@@ -49,18 +21,24 @@ enum class Fill { kRandom, kHigh, kLow, kAlternating };
 
 uint8_t code(Fill fill, size_t i, Random& random) {
   switch (fill) {
-    case Fill::kRandom: return static_cast<uint8_t>(random.below(256));
-    case Fill::kHigh: return 0xff;
-    case Fill::kLow: return 0x80;
-    case Fill::kAlternating: return i % 2 ? 0x80 : 0x7f;
+    case Fill::kRandom:
+      return static_cast<uint8_t>(random.below(256));
+    case Fill::kHigh:
+      return 0xff;
+    case Fill::kLow:
+      return 0x80;
+    case Fill::kAlternating:
+      return i % 2 ? 0x80 : 0x7f;
   }
   return 0;
 }
 
-void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t cols, size_t k, Random& random) {
-  const GemmKernels& kernels = *level.kernels;
+void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t cols, size_t k,
+                Random& random) {
+  const GemmKernels& kernels = *level.gemm;
   const Fill fill = static_cast<Fill>(random.below(4));
-  const auto touch = random.below(4) == 0 ? GuardedBuffer<uint8_t>::Touch::kBegin : GuardedBuffer<uint8_t>::Touch::kEnd;
+  const auto touch = random.below(4) == 0 ? GuardedBuffer<uint8_t>::Touch::kBegin
+                                          : GuardedBuffer<uint8_t>::Touch::kEnd;
   const uint8_t flip_a = random.below(2) ? 0x80 : 0;
   const uint8_t flip_b = random.below(2) ? 0x80 : 0;
 
@@ -70,7 +48,8 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
   for (size_t i = 0; i < a.size(); ++i) a[i] = code(fill, i, random);
   const bool transposed = random.below(2) != 0;
   GuardedBuffer<uint8_t> b(k * cols, touch);
-  for (size_t i = 0; i < b.size(); ++i) b[i] = code(fill == Fill::kHigh ? Fill::kLow : fill, i, random);
+  for (size_t i = 0; i < b.size(); ++i)
+    b[i] = code(fill == Fill::kHigh ? Fill::kLow : fill, i, random);
   const size_t stride_k = transposed ? 1 : cols;
   const size_t stride_n = transposed ? k : 1;
 
@@ -81,8 +60,9 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
   std::vector<int32_t> column_sum(panels * kPanelWidth);
   for (size_t p = 0; p < panels; ++p) {
     const size_t first = p * kPanelWidth;
-    kernels.pack_b_panel(k, std::min(kPanelWidth, cols - first), b.data() + first * stride_n, stride_k, stride_n, flip_b,
-                         packed_b.data() + p * panel_stride, column_sum.data() + first);
+    kernels.pack_b_panel(k, std::min(kPanelWidth, cols - first), b.data() + first * stride_n,
+                         stride_k, stride_n, flip_b, packed_b.data() + p * panel_stride,
+                         column_sum.data() + first);
   }
 
   // A in place where the kernel allows it, else packed in segments.
@@ -94,9 +74,11 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
     const size_t segments = k != 0 && k % 3 == 0 ? 3 : 1;
     std::vector<const uint8_t*> source;
     for (size_t r = 0; r < rows; ++r) {
-      for (size_t s = 0; s < segments; ++s) source.push_back(a.data() + r * stride_a + s * (k / segments));
+      for (size_t s = 0; s < segments; ++s)
+        source.push_back(a.data() + r * stride_a + s * (k / segments));
     }
-    kernels.pack_a(rows, segments, k / segments, source.data(), flip_a, packed_a.data(), packed_lda, row_sum.data());
+    kernels.pack_a(rows, segments, k / segments, source.data(), flip_a, packed_a.data(), packed_lda,
+                   row_sum.data());
   }
 
   // The epilogue.
@@ -138,10 +120,12 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
     }
   }
   for (size_t i = 0; i < k; ++i) {
-    for (size_t n = 0; n < cols; ++n) true_column_sum[n] += static_cast<int8_t>(b[i * stride_k + n * stride_n] ^ flip_b);
+    for (size_t n = 0; n < cols; ++n)
+      true_column_sum[n] += static_cast<int8_t>(b[i * stride_k + n * stride_n] ^ flip_b);
   }
-  const std::string what = level.name + " " + tile.name + " rows " + std::to_string(rows) + " cols " + std::to_string(cols) +
-                           " k " + std::to_string(k) + " kind " + std::to_string(static_cast<int>(epilogue.kind));
+  const std::string what = level.name + " " + tile.name + " rows " + std::to_string(rows) +
+                           " cols " + std::to_string(cols) + " k " + std::to_string(k) + " kind " +
+                           std::to_string(static_cast<int>(epilogue.kind));
   Q8_CHECK(column_sum == true_column_sum, what);
   if (!in_place) Q8_CHECK(row_sum == true_row_sum, what);
   if (random.below(2) != 0) {
@@ -153,8 +137,8 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
   constexpr uint8_t kUntouched = 0xa5;
   GuardedBuffer<uint8_t> c(((rows - 1) * ldc + cols) * element, touch);
   std::fill(c.begin(), c.end(), kUntouched);
-  tile.run(rows, cols, k, in_place ? a.data() : packed_a.data(), in_place ? stride_a : packed_lda, packed_b.data(),
-           panel_stride, epilogue, c.data(), ldc);
+  tile.run(rows, cols, k, in_place ? a.data() : packed_a.data(), in_place ? stride_a : packed_lda,
+           packed_b.data(), panel_stride, epilogue, c.data(), ldc);
   size_t wrong = 0;
   for (size_t r = 0; r < rows; ++r) {
     for (size_t n = 0; n < ldc && (r * ldc + n) * element < c.size(); ++n) {
@@ -175,8 +159,8 @@ Q8_TEST(gemm_tiles_match_the_definition) {
   const size_t depths[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 21, 31, 33, 64, 67, 130};
   for (const Level& level : runnable_levels()) {
     Random random(7);
-    for (size_t t = 0; t < level.kernels->tile_count; ++t) {
-      const GemmTile& tile = level.kernels->tiles[t];
+    for (size_t t = 0; t < level.gemm->tile_count; ++t) {
+      const GemmTile& tile = level.gemm->tiles[t];
       for (size_t rows = 1; rows <= tile.mr; ++rows) {
         for (const size_t k : depths) {
           check_tile(level, tile, rows, tile.nr, k, random);
@@ -189,7 +173,7 @@ Q8_TEST(gemm_tiles_match_the_definition) {
 }
 
 Q8_TEST(peak_loops_return_their_work) {
-  for (const Level& level : runnable_levels()) Q8_CHECK(level.kernels->peak_loop(3) > 0, level.name);
+  for (const Level& level : runnable_levels()) Q8_CHECK(level.gemm->peak_loop(3) > 0, level.name);
 }
 
 }  // namespace q8::test

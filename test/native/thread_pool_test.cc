@@ -42,7 +42,8 @@ Q8_TEST(nested_and_concurrent_forks_finish) {
   for (int c = 0; c < 4; ++c) {
     callers.emplace_back([&] {
       for (int round = 0; round < 20; ++round) {
-        pool.parallel_for(8, 0, [&](size_t) { pool.parallel_for(8, 0, [&](size_t) { total.fetch_add(1); }); });
+        pool.parallel_for(
+            8, 0, [&](size_t) { pool.parallel_for(8, 0, [&](size_t) { total.fetch_add(1); }); });
       }
     });
   }

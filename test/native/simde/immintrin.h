@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/// Stands in for the compiler's <immintrin.h> when an AVX-512 room is compiled for emulation: SIMDe's portable intrinsics
-/// under their native names, and lane by lane those that SIMDe 0.7.4 lacks or that the GEMM repeats so often that inlined
-/// copies would keep the compiler busy for minutes. Masked accesses touch only the lanes of the mask, as the CPU does.
+/// Stands in for the compiler's <immintrin.h> when a room is compiled for emulation: SIMDe's
+/// portable intrinsics under their native names, and lane by lane those that SIMDe 0.7.4 lacks or
+/// that the GEMM repeats so often that inlined copies would keep the compiler busy for minutes.
+/// Masked accesses touch only the lanes of the mask, as the CPU does.
 #pragma once
 
 #define SIMDE_NO_NATIVE
@@ -20,20 +21,20 @@ namespace q8_emulation {
 #define Q8_EMULATED __attribute__((noinline, unused)) static
 
 /// name(a, b) with 16 lanes: result lane = `expression` of x and y.
-#define Q8_LANEWISE(name, Vector, Lane, expression)        \
+#define Q8_LANEWISE(name, Vector, Lane, expression)           \
   Q8_EMULATED Vector name(const Vector& a, const Vector& b) { \
-    Lane left[16];                                         \
-    Lane right[16];                                        \
-    std::memcpy(left, &a, sizeof(left));                   \
-    std::memcpy(right, &b, sizeof(right));                 \
-    for (size_t i = 0; i < 16; ++i) {                      \
-      const Lane x = left[i];                              \
-      const Lane y = right[i];                             \
-      left[i] = (expression);                              \
-    }                                                      \
-    Vector result;                                         \
-    std::memcpy(&result, left, sizeof(left));              \
-    return result;                                         \
+    Lane left[16];                                            \
+    Lane right[16];                                           \
+    std::memcpy(left, &a, sizeof(left));                      \
+    std::memcpy(right, &b, sizeof(right));                    \
+    for (size_t i = 0; i < 16; ++i) {                         \
+      const Lane x = left[i];                                 \
+      const Lane y = right[i];                                \
+      left[i] = (expression);                                 \
+    }                                                         \
+    Vector result;                                            \
+    std::memcpy(&result, left, sizeof(left));                 \
+    return result;                                            \
   }
 
 Q8_LANEWISE(add_epi32, __m512i, uint32_t, x + y)
@@ -44,16 +45,45 @@ Q8_LANEWISE(mul_ps, __m512, float, x* y)
 Q8_LANEWISE(min_ps, __m512, float, x < y ? x : y)
 Q8_LANEWISE(max_ps, __m512, float, x > y ? x : y)
 
-Q8_EMULATED __m512i dpbusd(const __m512i& acc, const __m512i& a, const __m512i& b) {
-  uint32_t sum[16];
-  uint8_t left[64];
-  int8_t right[64];
+/// VPDPBUSD on any width.
+template <typename Vector>
+__attribute__((noinline)) Vector dpbusd(const Vector& acc, const Vector& a, const Vector& b) {
+  uint32_t sum[sizeof(Vector) / 4];
+  uint8_t left[sizeof(Vector)];
+  int8_t right[sizeof(Vector)];
   std::memcpy(sum, &acc, sizeof(sum));
   std::memcpy(left, &a, sizeof(left));
   std::memcpy(right, &b, sizeof(right));
-  for (size_t i = 0; i < 64; ++i) sum[i / 4] += static_cast<uint32_t>(left[i] * right[i]);
+  for (size_t i = 0; i < sizeof(Vector); ++i) {
+    sum[i / 4] += static_cast<uint32_t>(left[i] * right[i]);
+  }
+  Vector result;
+  std::memcpy(&result, sum, sizeof(sum));
+  return result;
+}
+
+Q8_EMULATED __m512i madd_epi16(const __m512i& a, const __m512i& b) {
+  int16_t left[32];
+  int16_t right[32];
+  uint32_t sum[16];
+  std::memcpy(left, &a, sizeof(left));
+  std::memcpy(right, &b, sizeof(right));
+  for (size_t i = 0; i < 16; ++i) {
+    sum[i] = static_cast<uint32_t>(left[2 * i] * right[2 * i]) +
+             static_cast<uint32_t>(left[2 * i + 1] * right[2 * i + 1]);
+  }
   __m512i result;
   std::memcpy(&result, sum, sizeof(sum));
+  return result;
+}
+
+Q8_EMULATED __m512i cvtepi8_epi16(const __m256i& v) {
+  int8_t from[32];
+  int16_t to[32];
+  std::memcpy(from, &v, sizeof(from));
+  for (size_t i = 0; i < 32; ++i) to[i] = from[i];
+  __m512i result;
+  std::memcpy(&result, to, sizeof(to));
   return result;
 }
 
@@ -120,6 +150,8 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #undef _mm512_min_ps
 #undef _mm512_max_ps
 #undef _mm512_dpbusd_epi32
+#undef _mm512_madd_epi16
+#undef _mm512_cvtepi8_epi16
 #undef _mm512_maskz_loadu_epi8
 #define _mm512_add_epi32 q8_emulation::add_epi32
 #define _mm512_sub_epi32 q8_emulation::sub_epi32
@@ -128,7 +160,10 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #define _mm512_mul_ps q8_emulation::mul_ps
 #define _mm512_min_ps q8_emulation::min_ps
 #define _mm512_max_ps q8_emulation::max_ps
-#define _mm512_dpbusd_epi32 q8_emulation::dpbusd
+#define _mm512_dpbusd_epi32 q8_emulation::dpbusd<__m512i>
+#define _mm256_dpbusd_avx_epi32 q8_emulation::dpbusd<__m256i>
+#define _mm512_madd_epi16 q8_emulation::madd_epi16
+#define _mm512_cvtepi8_epi16 q8_emulation::cvtepi8_epi16
 #define _mm512_mask_storeu_epi32 q8_emulation::mask_store<int32_t>
 #define _mm512_mask_storeu_ps q8_emulation::mask_store<float>
 #define _mm512_maskz_loadu_epi8 q8_emulation::maskz_load_bytes

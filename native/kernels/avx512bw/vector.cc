@@ -23,8 +23,8 @@ struct F32Lanes {
 
 #include "kernels/common/vector-inl.h"
 
-namespace q8::avx512vnni {
+namespace q8::avx512bw {
 
 extern const VectorKernels kVector = kVectorKernels;
 
-}  // namespace q8::avx512vnni
+}  // namespace q8::avx512bw

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: MIT
+#include "kernels/kernel_table.h"
+
+namespace q8::avx512bw {
+
+extern const GemmKernels kGemm;
+extern const ConvKernels kConv;
+extern const VectorKernels kVector;
+
+extern const KernelTable kTable;
+const KernelTable kTable = {"avx512bw", &kGemm, &kConv, &kVector};
+
+}  // namespace q8::avx512bw

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+/// GEMM on ymm: the tiles, their epilogue and the peak loop of every room with sixteen registers of
+/// eight int32 lanes. Included once by kernels/<isa>/gemm.cc after Q8_TARGET and, in the room's
+/// namespace, what the multiply-add is:
+///
+///   struct Dot {
+///     using Element = ...;           // of A: uint8_t, read in place, or int16_t, packed
+///     static constexpr size_t kKr;   // products that a multiply-add sums in a lane
+///     static __m256i load_b(const int8_t* p);  // 8 columns x kKr of a row of packed B
+///     static void multiply_add(__m256i& acc, __m256i a, __m256i b);
+///   };
+///
+/// Registers of the 6x16 tile: 12 accumulators + 2 B + 1 A, and one is left for a product.
+#include <immintrin.h>
+
+#include "kernels/common/a-words-inl.h"
+#include "kernels/common/gemm-pack-inl.h"
+#include "kernels/common/unroll-inl.h"
+
+namespace q8 {
+namespace Q8_TARGET {
+namespace {
+
+/// Accumulator vectors hold 8 columns; a panel is two of them.
+constexpr size_t kLanes = 8;
+/// Bytes of A need no packing; then k may end inside a step, where packed A has zeros.
+constexpr bool kReadsInPlace = sizeof(Dot::Element) == 1;
+
+inline __m256i load_s32(const int32_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+
+/// Lane i is all ones when i < count; the mask of VPMASKMOVD.
+inline __m256i lane_mask(size_t count) {
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), index);
+}
+
+/// The four low bytes of each pair of vectors' 32-bit lanes, in order: 16 codes.
+inline __m128i narrow_to_bytes(__m256i lo, __m256i hi) {
+  const __m256i mask = _mm256_set1_epi32(0xff);
+  __m256i packed = _mm256_packus_epi32(_mm256_and_si256(lo, mask), _mm256_and_si256(hi, mask));
+  packed = _mm256_permute4x64_epi64(packed, 0xd8);
+  return _mm_packus_epi16(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
+}
+
+inline void copy_codes(__m128i codes, size_t cols, uint8_t* out) {
+  if (cols == kPanelWidth) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), codes);
+    return;
+  }
+  alignas(16) uint8_t bytes[kPanelWidth];
+  _mm_store_si128(reinterpret_cast<__m128i*>(bytes), codes);
+  for (size_t n = 0; n < cols; ++n) out[n] = bytes[n];
+}
+
+/// Two vectors of a panel: columns 0-7 and 8-15.
+struct Panel {
+  __m256i lo;
+  __m256i hi;
+};
+
+/// The finished int32 of a panel. `column` is the panel's first column inside the tile.
+Q8_ALWAYS_INLINE Panel add_bias(const Epilogue& e, Panel acc, size_t row, size_t column) {
+  if (e.b_zero_point != nullptr) {
+    const __m256i sum = _mm256_set1_epi32(e.row_sum[row]);
+    acc.lo = _mm256_sub_epi32(acc.lo, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column)));
+    acc.hi = _mm256_sub_epi32(acc.hi,
+                              _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column + kLanes)));
+  }
+  return {_mm256_add_epi32(acc.lo, load_s32(e.bias + column)),
+          _mm256_add_epi32(acc.hi, load_s32(e.bias + column + kLanes))};
+}
+
+/// Columns cols..15 are left alone in memory.
+Q8_ALWAYS_INLINE void store_words(Panel words, size_t cols, void* out) {
+  int32_t* p = static_cast<int32_t*>(out);
+  if (cols == kPanelWidth) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), words.lo);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + kLanes), words.hi);
+    return;
+  }
+  _mm256_maskstore_epi32(p, lane_mask(cols), words.lo);
+  if (cols > kLanes) _mm256_maskstore_epi32(p + kLanes, lane_mask(cols - kLanes), words.hi);
+}
+
+/// The epilogue of one panel of the tile, in registers. One branch on the kind for all rows.
+template <size_t kRows, typename Accumulators>
+Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& panel_of, size_t rows,
+                                  size_t column, size_t cols, void* c, size_t ldc) {
+  if (e.kind == OutKind::kS32) {
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      if (r >= rows) return;
+      store_words(add_bias(e, panel_of(r), r, column), cols,
+                  static_cast<int32_t*>(c) + r * ldc + column);
+    });
+    return;
+  }
+  const __m256 scale_lo = _mm256_loadu_ps(e.scale + column);
+  const __m256 scale_hi = _mm256_loadu_ps(e.scale + column + kLanes);
+  if (e.kind == OutKind::kF32) {
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      if (r >= rows) return;
+      const Panel acc = add_bias(e, panel_of(r), r, column);
+      __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
+      __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
+      if (e.float_bias != nullptr) {
+        lo = _mm256_add_ps(lo, _mm256_loadu_ps(e.float_bias + column));
+        hi = _mm256_add_ps(hi, _mm256_loadu_ps(e.float_bias + column + kLanes));
+      }
+      store_words({_mm256_castps_si256(lo), _mm256_castps_si256(hi)}, cols,
+                  static_cast<float*>(c) + r * ldc + column);
+    });
+    return;
+  }
+  const __m256 lower = _mm256_set1_ps(e.lo);
+  const __m256 upper = _mm256_set1_ps(e.hi);
+  const __m256i zero_point = _mm256_set1_epi32(e.zero_point);
+  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+    if (r >= rows) return;
+    const Panel acc = add_bias(e, panel_of(r), r, column);
+    __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
+    __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
+    lo = _mm256_min_ps(_mm256_max_ps(lo, lower), upper);
+    hi = _mm256_min_ps(_mm256_max_ps(hi, lower), upper);
+    const __m128i codes = narrow_to_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(lo), zero_point),
+                                          _mm256_add_epi32(_mm256_cvtps_epi32(hi), zero_point));
+    copy_codes(codes, cols, static_cast<uint8_t*>(c) + r * ldc + column);
+  });
+}
+
+/// kRows x (16 * kPanels) outputs over all of K. A row beyond `rows` repeats the last one and is
+/// not stored.
+template <size_t kRows, size_t kPanels>
+Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const Dot::Element* a,
+                               size_t lda, const int8_t* b, size_t panel_stride,
+                               const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+  Panel acc[kRows][kPanels];
+  const Dot::Element* row[kRows];
+  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+    unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+      acc[r][p] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    });
+    row[r] = a + (r < rows ? size_t{r} : rows - 1) * lda;
+  });
+  const auto step = [&](size_t i, const auto& load_a) Q8_INLINE_LAMBDA {
+    unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+      const int8_t* b_row = b + p * panel_stride + i * kPanelWidth;
+      const __m256i b_lo = Dot::load_b(b_row);
+      const __m256i b_hi = Dot::load_b(b_row + kLanes * Dot::kKr);
+      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+        const __m256i a_word = _mm256_set1_epi32(load_a(r));
+        Dot::multiply_add(acc[r][p].lo, a_word, b_lo);
+        Dot::multiply_add(acc[r][p].hi, a_word, b_hi);
+      });
+    });
+  };
+  const size_t steps_end = kReadsInPlace ? k / Dot::kKr * Dot::kKr : k;
+  for (size_t i = 0; i < steps_end; i += Dot::kKr) {
+    step(i, [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
+  }
+  if constexpr (kReadsInPlace) {
+    if (steps_end != k)
+      step(steps_end, [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
+  }
+  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+    const size_t left = cols - p * kPanelWidth;
+    store_panel<kRows>(
+        epilogue, [&](auto r) Q8_INLINE_LAMBDA { return acc[r][p]; }, rows,
+        column + p * kPanelWidth, left < kPanelWidth ? left : kPanelWidth, c, ldc);
+  });
+}
+
+/// GemmTile::run: kPanels panels at a time while they last, then one by one.
+template <size_t kRows, size_t kPanels>
+void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
+          size_t panel_stride, const Epilogue& epilogue, void* c, size_t ldc) {
+  const Dot::Element* a_rows = static_cast<const Dot::Element*>(a);
+  const size_t lda_elements = lda / sizeof(Dot::Element);
+  size_t column = 0;
+  if constexpr (kPanels > 1) {
+    if (cols > (kPanels - 1) * kPanelWidth) {
+      multiply<kRows, kPanels>(rows, cols, k, a_rows, lda_elements, b, panel_stride, epilogue, 0, c,
+                               ldc);
+      return;
+    }
+  }
+  for (; column < cols; column += kPanelWidth) {
+    const size_t left = cols - column;
+    multiply<kRows, 1>(rows, left < kPanelWidth ? left : kPanelWidth, k, a_rows, lda_elements, b,
+                       panel_stride, epilogue, column, c, ldc);
+    b += panel_stride;
+  }
+}
+
+constexpr GemmTile kTiles[] = {
+    {"6x16", 6, 16, gemm<6, 1>},
+    {"4x16", 4, 16, gemm<4, 1>},
+    {"2x32", 2, 32, gemm<2, 2>},
+    {"1x64", 1, 64, gemm<1, 4>},
+};
+
+/// The multiply-adds of a 6x16 step, without the loads.
+size_t peak_loop(size_t iterations) {
+  constexpr size_t kAccumulators = 12;
+  __m256i acc[kAccumulators];
+  unroll<0, kAccumulators>([&](auto j) Q8_INLINE_LAMBDA { acc[j] = _mm256_setzero_si256(); });
+  const __m256i a = _mm256_set1_epi32(0x00030001);
+  const __m256i b = _mm256_set1_epi32(0x00020005);
+  for (size_t i = 0; i < iterations; ++i) {
+    unroll<0, kAccumulators>([&](auto j) Q8_INLINE_LAMBDA { Dot::multiply_add(acc[j], a, b); });
+  }
+  unroll<1, kAccumulators>([&](auto j)
+                               Q8_INLINE_LAMBDA { acc[0] = _mm256_add_epi32(acc[0], acc[j]); });
+  [[maybe_unused]] static volatile int32_t sink;
+  sink = _mm256_extract_epi32(acc[0], 0);
+  return kAccumulators * kLanes * Dot::kKr;
+}
+
+constexpr GemmKernels kGemmKernels = {
+    /*kr=*/Dot::kKr,
+    /*a_element_bytes=*/sizeof(Dot::Element),
+    /*a_in_place=*/kReadsInPlace,
+    /*a_signed=*/false,
+    pack_a<Dot::Element, Dot::kKr>,
+    pack_b_panel<Dot::kKr>,
+    kTiles,
+    sizeof(kTiles) / sizeof(kTiles[0]),
+    peak_loop,
+};
+
+}  // namespace
+}  // namespace Q8_TARGET
+}  // namespace q8

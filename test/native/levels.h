@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+/// The instruction sets whose kernels can run here: those of the CPU, and emulated builds of the
+/// others.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_table.h"
+
+namespace q8::test {
+
+struct Level {
+  /// That of the ISA, with " (emulated)" if it is.
+  std::string name;
+  const GemmKernels* gemm;
+  const ConvKernels* conv;
+};
+
+/// Levels without either are reported as skipped.
+std::vector<Level> runnable_levels();
+
+}  // namespace q8::test
