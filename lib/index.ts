@@ -20,7 +20,10 @@ export {
 } from './kernels';
 export {
   type CalibrationFeed,
+  type CalibrationMethod,
+  type DynamicQuantizeOptions,
   type FloatNodeReport,
+  type QatQuantizeOptions,
   type QuantizeOptions,
   type QuantizeProgress,
   type QuantizeReport,

@@ -18,7 +18,7 @@ import { entropyRange, mseRange, percentileRange } from './observers/clipping';
 import { HistogramObserver } from './observers/histogram';
 import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
 import { allFinite, type Observer } from './observers/observer';
-import type { CalibrationFeed, ResolvedOptions } from './options';
+import type { CalibrationFeed, ResolvedStaticOptions } from './options';
 import type { QuantPlan } from './plan';
 import type { Range } from './scale';
 
@@ -34,11 +34,11 @@ export interface Calibration {
 }
 
 type ObserverOptions = Pick<
-  ResolvedOptions,
+  ResolvedStaticOptions,
   'calibrationMethod' | 'percentile' | 'bins' | 'momentum' | 'activationSymmetric'
 >;
 type CalibrateOptions = ObserverOptions &
-  Pick<ResolvedOptions, 'calibration' | 'engine' | 'threads' | 'signal' | 'onProgress'>;
+  Pick<ResolvedStaticOptions, 'calibration' | 'engine' | 'threads' | 'signal' | 'onProgress'>;
 
 /**
  * Ranges of the values that `plan` wants observed in `graph`, over all samples.

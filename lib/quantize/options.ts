@@ -23,6 +23,15 @@ export interface QuantizeProgress {
 
 /** Options of every mode. */
 export interface CommonQuantizeOptions {
+  /** Folder of the model's side files, for a model given as bytes. */
+  baseDirectory?: string;
+  /** Aborts the work; quantize() then rejects with the signal's reason. */
+  signal?: AbortSignal;
+  onProgress?: (progress: QuantizeProgress) => void;
+}
+
+/** What to quantize, and how weights become codes. */
+export interface WeightQuantizeOptions extends CommonQuantizeOptions {
   /** Type of weights. Default 'int8'. */
   weightType?: QuantizedDType;
   /** One weight scale per output channel. Default true. */
@@ -37,15 +46,10 @@ export interface CommonQuantizeOptions {
   nodesToQuantize?: readonly string[];
   /** The only operator types to quantize. Default: all that q8 can quantize. */
   opTypes?: readonly string[];
-  /** Folder of the model's side files, for a model given as bytes. */
-  baseDirectory?: string;
-  /** Aborts the work; quantize() then rejects with the signal's reason. */
-  signal?: AbortSignal;
-  onProgress?: (progress: QuantizeProgress) => void;
 }
 
 /** Static quantization: activation ranges come from running calibration data through the float model. */
-export interface StaticQuantizeOptions extends CommonQuantizeOptions {
+export interface StaticQuantizeOptions extends WeightQuantizeOptions {
   mode: 'static';
   /** Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. */
   calibration: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
@@ -74,57 +78,111 @@ export interface StaticQuantizeOptions extends CommonQuantizeOptions {
   minRealRange?: number;
 }
 
+/**
+ * Dynamic quantization: MatMul, Gemm, Conv and tables of Gather have 8-bit weights; activations get uint8 codes anew in
+ * every run. Needs no data. Weights of convolutions are uint8 always: onnxruntime runs no others.
+ */
+export interface DynamicQuantizeOptions extends WeightQuantizeOptions {
+  mode: 'dynamic';
+}
+
+/** A model that holds QuantizeLinear and DequantizeLinear nodes already, as quantization-aware training leaves them. */
+export interface QatQuantizeOptions extends CommonQuantizeOptions {
+  mode: 'qat';
+  /** 'qoperator' (default): integer operators. 'qdq': the pairs stay, weights become codes. */
+  format?: 'qoperator' | 'qdq';
+}
+
 /** Discriminated by `mode`. */
-export type QuantizeOptions = StaticQuantizeOptions;
+export type QuantizeOptions = StaticQuantizeOptions | DynamicQuantizeOptions | QatQuantizeOptions;
 
-/** Options with every default filled in. */
-export type ResolvedOptions = StaticQuantizeOptions &
-  Required<
-    Omit<
-      StaticQuantizeOptions,
-      'opTypes' | 'nodesToQuantize' | 'baseDirectory' | 'signal' | 'onProgress' | 'minRealRange'
-    >
-  >;
+/** Makes all options but those named required, as they are once defaults are filled in. */
+type Resolved<T, Optional extends keyof T> = T & Required<Omit<T, Optional>>;
 
-const MODES = ['static'];
+type Common = keyof CommonQuantizeOptions;
+export type ResolvedStaticOptions = Resolved<
+  StaticQuantizeOptions,
+  Common | 'opTypes' | 'nodesToQuantize' | 'minRealRange'
+>;
+export type ResolvedDynamicOptions = Resolved<DynamicQuantizeOptions, Common | 'opTypes' | 'nodesToQuantize'>;
+export type ResolvedQatOptions = Resolved<QatQuantizeOptions, Common>;
+export type ResolvedOptions = ResolvedStaticOptions | ResolvedDynamicOptions | ResolvedQatOptions;
 
-const KEYS: Record<keyof StaticQuantizeOptions, true> = {
+const COMMON_KEYS: Record<keyof CommonQuantizeOptions | 'mode', true> = {
   mode: true,
-  calibration: true,
-  activationType: true,
+  signal: true,
+  onProgress: true,
+  baseDirectory: true,
+};
+const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
+  ...COMMON_KEYS,
   weightType: true,
   perChannel: true,
+  weightSymmetric: true,
+  reduceRange: true,
+  nodesToExclude: true,
+  nodesToQuantize: true,
+  opTypes: true,
+};
+const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
+  ...DYNAMIC_KEYS,
+  calibration: true,
+  activationType: true,
   format: true,
   calibrationMethod: true,
   percentile: true,
   bins: true,
   momentum: true,
   activationSymmetric: true,
-  weightSymmetric: true,
-  reduceRange: true,
-  nodesToExclude: true,
-  nodesToQuantize: true,
-  opTypes: true,
   engine: true,
   minRealRange: true,
-  signal: true,
-  onProgress: true,
   threads: true,
-  baseDirectory: true,
 };
-const KNOWN_KEYS = new Set(Object.keys(KEYS));
+const QAT_KEYS: Record<keyof QatQuantizeOptions, true> = { ...COMMON_KEYS, format: true };
+const KEYS_BY_MODE = { static: STATIC_KEYS, dynamic: DYNAMIC_KEYS, qat: QAT_KEYS };
+const MODES = ['static', 'dynamic', 'qat'] as const;
+const KNOWN_KEYS = new Set(Object.keys(STATIC_KEYS));
 
 /** Checks all options and fills in defaults. @throws ERR_Q8_INVALID_ARGUMENT */
 export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
   checkOptionKeys(options, KNOWN_KEYS, 'quantize()');
-  choice(options, 'mode', MODES, undefined);
-  const weightType = choice(options, 'weightType', ['int8', 'uint8'], 'int8');
-  const activationType = choice(options, 'activationType', ['uint8', 'int8'], 'uint8');
-  if (activationType === 'int8' && weightType === 'uint8') {
-    throw expected('"int8"', 'the option weightType', weightType, {
-      hint: 'no runtime has kernels for int8 activations with uint8 weights.',
+  const mode = choice(options, 'mode', MODES, undefined);
+  for (const [key, value] of Object.entries(options)) {
+    if (value === undefined || key in KEYS_BY_MODE[mode]) continue;
+    throw expected(`an option of mode "${mode}"`, 'the options of quantize()', key, {
+      hint: `the options of this mode are ${Object.keys(KEYS_BY_MODE[mode]).join(', ')}.`,
     });
   }
+  switch (mode) {
+    case 'static':
+      return resolveStatic(options as StaticQuantizeOptions);
+    case 'dynamic':
+      return { mode, ...resolveCommon(options), ...resolveWeights(options as DynamicQuantizeOptions) };
+    case 'qat':
+      return {
+        mode,
+        ...resolveCommon(options),
+        format: choice(options as QatQuantizeOptions, 'format', FORMATS, 'qoperator'),
+      };
+  }
+}
+
+const FORMATS = ['qoperator', 'qdq'] as const;
+
+function resolveCommon({ baseDirectory, signal, onProgress }: CommonQuantizeOptions): CommonQuantizeOptions {
+  if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
+    throw expected('a string', 'the option baseDirectory', baseDirectory);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw expected('an AbortSignal', 'the option signal', signal);
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw expected('a function', 'the option onProgress', onProgress);
+  }
+  return { baseDirectory, signal, onProgress };
+}
+
+function resolveWeights(options: WeightQuantizeOptions): Omit<ResolvedDynamicOptions, 'mode' | Common> {
+  const weightType = choice(options, 'weightType', ['int8', 'uint8'], 'int8');
   const perChannel = flag(options, 'perChannel', true);
   const weightSymmetric = flag(options, 'weightSymmetric', perChannel || weightType === 'int8');
   if (perChannel && !weightSymmetric) {
@@ -132,8 +190,27 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
       hint: 'onnxruntime refuses weights whose zero point differs between channels; use perChannel: false.',
     });
   }
+  return {
+    weightType,
+    perChannel,
+    weightSymmetric,
+    reduceRange: flag(options, 'reduceRange', false),
+    nodesToExclude: names(options, 'nodesToExclude') ?? [],
+    nodesToQuantize: names(options, 'nodesToQuantize'),
+    opTypes: names(options, 'opTypes'),
+  };
+}
+
+function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
+  const weights = resolveWeights(options);
+  const activationType = choice(options, 'activationType', ['uint8', 'int8'], 'uint8');
+  if (activationType === 'int8' && weights.weightType === 'uint8') {
+    throw expected('"int8"', 'the option weightType', weights.weightType, {
+      hint: 'no runtime has kernels for int8 activations with uint8 weights.',
+    });
+  }
   const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
-  const { calibration, threads = 0, minRealRange, baseDirectory, signal, onProgress } = options;
+  const { calibration, threads = 0, minRealRange } = options;
   if (!isIterable(calibration)) {
     throw expected('an iterable or async iterable of feeds', 'the option calibration', calibration, {
       hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
@@ -144,35 +221,19 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
   if (minRealRange !== undefined && !(typeof minRealRange === 'number' && minRealRange > 0 && minRealRange < 3e38)) {
     throw expected('a positive number', 'the option minRealRange', minRealRange);
   }
-  if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
-    throw expected('a string', 'the option baseDirectory', baseDirectory);
-  }
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw expected('an AbortSignal', 'the option signal', signal);
-  if (onProgress !== undefined && typeof onProgress !== 'function') {
-    throw expected('a function', 'the option onProgress', onProgress);
-  }
   return {
     mode: 'static',
+    ...resolveCommon(options),
+    ...weights,
     calibration,
     activationType,
-    weightType,
-    perChannel,
-    weightSymmetric,
     threads,
     minRealRange,
-    baseDirectory,
-    signal,
-    onProgress,
     activationSymmetric: flag(options, 'activationSymmetric', false),
-    reduceRange: flag(options, 'reduceRange', false),
-    format: choice(options, 'format', ['qoperator', 'qdq'], 'qoperator'),
+    format: choice(options, 'format', FORMATS, 'qoperator'),
     calibrationMethod,
     ...resolveMethod(options, calibrationMethod),
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
-    nodesToExclude: names(options, 'nodesToExclude') ?? [],
-    nodesToQuantize: names(options, 'nodesToQuantize'),
-    opTypes: names(options, 'opTypes'),
   };
 }
 
@@ -220,9 +281,9 @@ export function checkNames(
   }
 }
 
-function choice<K extends keyof StaticQuantizeOptions, T extends string>(
-  options: StaticQuantizeOptions,
-  key: K,
+function choice<O extends object, T extends string>(
+  options: O,
+  key: keyof O & string,
   allowed: readonly T[],
   fallback: T | undefined,
 ): T {
@@ -234,13 +295,13 @@ function choice<K extends keyof StaticQuantizeOptions, T extends string>(
   });
 }
 
-function flag(options: StaticQuantizeOptions, key: keyof StaticQuantizeOptions, fallback: boolean): boolean {
+function flag<O extends object>(options: O, key: keyof O & string, fallback: boolean): boolean {
   const value: unknown = options[key] ?? fallback;
   if (typeof value !== 'boolean') throw expected('true or false', `the option ${key}`, value);
   return value;
 }
 
-function names(options: StaticQuantizeOptions, key: keyof StaticQuantizeOptions): readonly string[] | undefined {
+function names<O extends object>(options: O, key: keyof O & string): readonly string[] | undefined {
   const value: unknown = options[key];
   if (value === undefined) return undefined;
   if (!Array.isArray(value) || value.some((name) => typeof name !== 'string')) {

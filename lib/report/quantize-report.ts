@@ -1,5 +1,5 @@
 /** What quantize() tells about its work. Plain data: JSON.stringify gives all of it. */
-import type { QuantizedDType } from '../tensor/dtype';
+import type { DType, QuantizedDType } from '../tensor/dtype';
 
 /**
  * How ranges are derived from observed values. 'minmax': all values; 'movingAverage': the mean of the samples' extremes;
@@ -12,7 +12,7 @@ export interface TensorReport {
   /** Name in the float model. */
   name: string;
   kind: 'activation' | 'weight' | 'bias';
-  type: QuantizedDType | 'int32';
+  type: DType;
   /** real = (code - zeroPoint) * scale; one element per tensor, or one per channel along `axis`. */
   scale: number[];
   zeroPoint: number[];
@@ -29,12 +29,14 @@ export interface FloatNodeReport {
 }
 
 export interface QuantizeReport {
-  mode: 'static';
+  mode: 'static' | 'dynamic' | 'qat';
   format: 'qoperator' | 'qdq';
-  activationType: QuantizedDType;
-  weightType: QuantizedDType;
-  perChannel: boolean;
-  calibration: { method: CalibrationMethod; engine: 'ort' | 'q8'; samples: number };
+  /** Absent in mode 'qat', as are the next two: the model itself says. */
+  activationType?: QuantizedDType;
+  weightType?: QuantizedDType;
+  perChannel?: boolean;
+  /** In mode 'static' only. */
+  calibration?: { method: CalibrationMethod; engine: 'ort' | 'q8'; samples: number };
   /** Bytes of the models, side files included. */
   bytes: { float: number; quantized: number };
   /** How many nodes were quantized, by operator type of the float model. */

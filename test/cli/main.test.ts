@@ -106,6 +106,27 @@ describe('the command q8', function () {
     assert.equal(inspection.execution.unknown, 0);
   });
 
+  it('quantizes in all modes', () => {
+    const report = (...args: string[]) => {
+      const { status, stdout, stderr } = q8(['quantize', '--json', ...args]);
+      assert.equal(status, 0, stderr);
+      return JSON.parse(stdout);
+    };
+    assert.equal(
+      report('float.onnx', '-o', 'dynamic.onnx', '--mode', 'dynamic', '--op-types', 'Conv').format,
+      'qoperator',
+    );
+    const method = ['--calibration-method', 'percentile', '--percentile', '99.9', '--bins', '512'];
+    const qdq = report('float.onnx', '-o', 'qdq.onnx', '--random', '4', '--format', 'qdq', ...method);
+    assert.equal(qdq.calibration.method, 'percentile');
+    const imported = report('qdq.onnx', '-o', 'imported.onnx', '--mode', 'qat');
+    assert.deepEqual(imported.quantizedNodes, qdq.quantizedNodes);
+    assert.equal(q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'dynamic', '--random', '1']).status, 2);
+    const { status, stderr } = q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'qat', '--format', 'qdq']);
+    assert.equal(status, 1);
+    assert.match(stderr, /Expected QuantizeLinear and DequantizeLinear nodes/);
+  });
+
   it('finds no difference between a model and itself', () => {
     const [distance] = JSON.parse(q8(['compare', 'float.onnx', 'float.onnx', '--random', '2', '--json']).stdout);
     assert.deepEqual(distance, { output: 'logits', sqnr: null, cosine: 1, maxAbsError: 0 });

@@ -1,41 +1,12 @@
 /** quantize() from end to end, judged by onnxruntime-node and by the TypeScript definitions of the operators. */
 import assert from 'node:assert/strict';
-import * as ort from 'onnxruntime-node';
-import type { Graph } from '../../lib/graph/graph';
 import { fuseQdq } from '../../lib/passes/fuse-qdq';
 import { type QuantizeOptions, quantize, type StaticQuantizeOptions } from '../../lib/quantize';
 import { sqnr } from '../../lib/report/metrics';
-import { InferenceSession } from '../../lib/runtime/session';
 import type { Tensor } from '../../lib/tensor/tensor';
+import { EXACT, opCounts, runOrt, runOwn, runSession } from './judges';
 import { feedsFor, NETWORKS, randomTensor, type TestNetwork } from './networks';
 import { readGraph, runGraph } from './run-graph';
-
-/** Exact u8s8 products on CPUs without VNNI too: onnxruntime saturates pairs there by default. */
-const EXACT = { extra: { session: { x64quantprecision: '1' } } };
-
-async function runOrt(model: Uint8Array, feed: { x: Tensor<'float32'> }, options = {}): Promise<Float32Array> {
-  const session = await ort.InferenceSession.create(model, { logSeverityLevel: 3, ...options });
-  const results = await session.run({ x: new ort.Tensor('float32', feed.x.data, feed.x.dims) });
-  await session.release();
-  return results[session.outputNames[0]].data as Float32Array;
-}
-
-function runOwn(model: Uint8Array, feed: { x: Tensor<'float32'> }): Float32Array {
-  return Object.values(runGraph(readGraph(model), feed))[0].data as Float32Array;
-}
-
-async function runSession(model: Uint8Array, feed: { x: Tensor<'float32'> }): Promise<Float32Array> {
-  const session = await InferenceSession.create(model);
-  const results = await session.run(feed);
-  await session.release();
-  return Object.values(results)[0].data as Float32Array;
-}
-
-function opCounts(graph: Graph): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const { op } of graph.nodes) counts[op] = (counts[op] ?? 0) + 1;
-  return counts;
-}
 
 const TYPES = [
   { activationType: 'uint8', weightType: 'int8' },
@@ -182,7 +153,7 @@ describe('quantize', () => {
         reason: 'listed in nodesToExclude',
       },
     );
-    assert.equal(report.calibration.samples, 16);
+    assert.equal(report.calibration?.samples, 16);
     assert.ok(report.bytes.quantized > 0 && report.bytes.float > 0);
   });
 
@@ -208,7 +179,7 @@ describe('quantize', () => {
       onProgress: ({ phase, done, total }) => phases.push(`${phase} ${done}/${total}`),
     });
     assert.equal(given, 3);
-    assert.equal(report.calibration.samples, 3);
+    assert.equal(report.calibration?.samples, 3);
     assert.deepEqual(phases, [
       'calibrate 0/undefined',
       'calibrate 1/undefined',
@@ -227,7 +198,7 @@ describe('quantize', () => {
         const calibration = () => (net.name === 'residual' ? raggedFeeds(net) : feedsFor(net, 16));
         const { model, report } = await quantizeNet(net, { calibrationMethod, calibration: calibration() });
         const { report: widest } = await quantizeNet(net, { calibration: calibration() });
-        assert.equal(report.calibration.method, calibrationMethod);
+        assert.equal(report.calibration?.method, calibrationMethod);
         const ranges = (tensors: typeof report.tensors) =>
           tensors.flatMap(({ kind, range }) => (kind === 'activation' && range ? [range] : []));
         const [found, full] = [ranges(report.tensors), ranges(widest.tensors)];
@@ -281,7 +252,7 @@ describe('quantize', () => {
     for (const net of NETWORKS) {
       const { report: ours } = await quantizeNet(net, { engine: 'q8' });
       const { report: theirs } = await quantizeNet(net, { engine: 'ort' });
-      assert.equal(ours.calibration.engine, 'q8');
+      assert.equal(ours.calibration?.engine, 'q8');
       assert.equal(ours.tensors.length, theirs.tensors.length);
       ours.tensors.forEach(({ name, scale }, i) => {
         const [a, b] = [scale[0], theirs.tensors[i].scale[0]];
@@ -299,9 +270,16 @@ describe('quantize', () => {
       ['an unknown option', { ...good, perChanel: true }, /Unknown option "perChanel".*Did you mean "perChannel"\?/],
       [
         'a mode that does not exist',
-        { ...good, mode: 'dynamic' },
-        /Expected one of "static" for the option mode but received "dynamic"/,
+        { ...good, mode: 'dinamic' },
+        /Expected one of "static", "dynamic", "qat" for the option mode but received "dinamic".*did you mean "dynamic"/,
       ],
+      [
+        'an option of another mode',
+        { mode: 'dynamic', calibration },
+        /Expected an option of mode "dynamic" for the options of quantize\(\) but received "calibration"/,
+      ],
+      ['a selection in mode qat', { mode: 'qat', opTypes: ['Conv'] }, /option of mode "qat".*"opTypes"/],
+      ['a float model in mode qat', { mode: 'qat' }, /Expected QuantizeLinear and DequantizeLinear nodes/],
       ['a missing mode', { calibration }, /for the option mode but received undefined/],
       [
         'a wrong type',

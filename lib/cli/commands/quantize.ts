@@ -13,15 +13,25 @@ import { Progress } from '../ui/progress';
 import { formatPairs } from '../ui/table';
 import { formatBytes } from '../ui/units';
 
-type QuantizeFlags = DataFlags &
-  Omit<QuantizeOptions, 'mode' | 'calibration'> & { output: string; calibration?: string };
+type QuantizeFlags = DataFlags & { mode: QuantizeOptions['mode']; output: string; calibration?: string };
+
+/** Flags of the command that are no options of quantize(). */
+const OWN_FLAGS = new Set(['mode', 'output', 'calibration', 'random', 'seed', 'limit', 'mean', 'std', 'shape']);
 
 export function addQuantize(program: Command, context: CommandContext): void {
   const command = program
     .command('quantize')
-    .description('quantize a float32 ONNX model to int8')
+    .description('quantize a float32 ONNX model to int8, or turn a trained Q/DQ model into integer operators')
     .argument('<model.onnx>', 'the float model')
     .requiredOption('-o, --output <file>', 'where the int8 model goes')
+    .addOption(
+      new Option(
+        '--mode <mode>',
+        'static: ranges from data; dynamic: ranges in each run; qat: scales of the Q/DQ model',
+      )
+        .choices(['static', 'dynamic', 'qat'])
+        .default('static'),
+    )
     .option('-c, --calibration <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files');
   addDataOptions(command)
     .addOption(new Option('--format <format>', 'form of the result').choices(['qoperator', 'qdq']).default('qoperator'))
@@ -51,17 +61,24 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .action(async (model: string, flags: QuantizeFlags) => {
       checkOutput(model, flags.output);
       const { terminal } = context;
-      const calibration = await loadFeeds(flags.calibration, await inputsOf(model), flags, '--calibration');
+      const { mode, output } = flags;
+      const data =
+        mode === 'static'
+          ? { calibration: await loadFeeds(flags.calibration, await inputsOf(model), flags, '--calibration') }
+          : refuseData(mode, flags);
       const progress = new Progress(terminal);
-      const { output, calibration: _path, random, seed, limit, mean, std, shape, ...options } = flags;
+      // Defaults are left to quantize(): which there are depends on the mode.
+      const given = Object.entries(flags).filter(
+        ([name]) => !OWN_FLAGS.has(name) && command.getOptionValueSource(name) !== 'default',
+      );
       try {
         const result = await quantize(model, {
-          ...options,
-          mode: 'static',
-          calibration,
+          ...Object.fromEntries(given),
+          ...data,
+          mode,
           signal: context.interrupt,
           onProgress: ({ phase, done, total }) => progress.update(phase, done, total),
-        });
+        } as QuantizeOptions);
         progress.clear();
         await writeFile(output, result.model);
         if (context.isJson) terminal.printJson(result.report);
@@ -70,6 +87,12 @@ export function addQuantize(program: Command, context: CommandContext): void {
         progress.clear();
       }
     });
+}
+
+/** @throws UsageError when data is given to a mode that uses none. */
+function refuseData(mode: string, { calibration, random }: QuantizeFlags): object {
+  if (calibration === undefined && random === undefined) return {};
+  throw new UsageError(`--mode ${mode} needs no data; leave out --calibration and --random.`);
 }
 
 /** From the file itself: the model may hold operators that only another engine runs. */
@@ -94,15 +117,21 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
   const { bytes, calibration, floatNodes, quantizedNodes } = report;
   const count = Object.values(quantizedNodes).reduce((sum, n) => sum + n, 0);
   const byType = Object.entries(quantizedNodes).map(([op, n]) => `${n} ${op}`);
+  const types = report.activationType
+    ? [`activations ${report.activationType}`, `weights ${report.weightType}`]
+    : ['scales of the model'];
   const pairs: [string, string][] = [
-    ['Written', `${output} (${report.format}, activations ${report.activationType}, weights ${report.weightType})`],
+    ['Written', `${output} (${[report.mode, report.format, ...types].join(', ')})`],
     [
       'Size',
       `${formatBytes(bytes.float)} -> ${formatBytes(bytes.quantized)} (${(bytes.float / bytes.quantized).toFixed(2)}x smaller)`,
     ],
-    ['Calibrated', `${calibration.samples} samples, ${calibration.method}, engine ${calibration.engine}`],
     ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
   ];
+  if (calibration) {
+    const { samples, method, engine } = calibration;
+    pairs.push(['Calibrated', `${samples} samples, ${method}, engine ${engine}`]);
+  }
   for (const [reason, names] of groupByReason(floatNodes)) {
     pairs.push(['Float', `${names.length} nodes (${summary(names)}): ${reason}`]);
   }

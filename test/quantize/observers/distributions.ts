@@ -31,7 +31,7 @@ export const DISTRIBUTIONS: readonly [name: string, values: Float32Array][] = [
 
 /** Tensors of growing, different sizes, one of them empty. */
 export function ragged(values: Float32Array): Float32Array[] {
-  const tensors = [new Float32Array(0)];
+  const tensors: Float32Array[] = [new Float32Array(0)];
   for (let from = 0, size = 1; from < values.length; from += size++) tensors.push(values.subarray(from, from + size));
   return tensors;
 }

@@ -1,0 +1,286 @@
+/**
+ * Dynamic quantization: weights become codes once, activations anew in every run by DynamicQuantizeLinear. No calibration;
+ * between nodes everything stays float. What is written here runs in every runtime that knows ai.onnx 11.
+ */
+import { type AttributeInit, Attributes } from '../graph/attributes';
+import type { Graph, Node, Value } from '../graph/graph';
+import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
+import type { QuantizedDType } from '../tensor/dtype';
+import { Tensor } from '../tensor/tensor';
+import type { ResolvedDynamicOptions } from './options';
+import { quantizeWeight, rangeOf, weightScales } from './scale';
+
+export interface DynamicResult {
+  quantizedNodes: Record<string, number>;
+  floatNodes: FloatNodeReport[];
+  tensors: TensorReport[];
+}
+
+/** Changes `graph`, whose types must be known and whose constants folded. */
+export function quantizeDynamic(graph: Graph, options: ResolvedDynamicOptions): DynamicResult {
+  return new DynamicQuantizer(graph, options).run();
+}
+
+/** What DynamicQuantizeLinear gives for one activation. */
+interface Activation {
+  codes: Value;
+  scale: Value;
+  zeroPoint: Value;
+}
+
+/** A constant as codes. */
+interface Weight {
+  codes: Value;
+  scale: Value;
+  zeroPoint: Value;
+}
+
+interface WeightForm {
+  dtype: QuantizedDType;
+  symmetric: boolean;
+  axis: number | undefined;
+  /** Shape of the scale, so that it multiplies the product by broadcasting. */
+  scaleDims?: readonly number[];
+}
+
+/** Operators with weights, of which those without a rule stay float. */
+const NO_RULE = new Set(['ConvTranspose', 'LSTM', 'GRU', 'RNN', 'Attention', 'EmbedLayerNormalization']);
+
+class DynamicQuantizer {
+  readonly #graph: Graph;
+  readonly #options: ResolvedDynamicOptions;
+  readonly #activations = new Map<Value, Activation>();
+  /** By constant and form, so that tied weights stay one tensor. */
+  readonly #weights = new Map<Value, Map<string, Weight>>();
+  readonly #tensors: TensorReport[] = [];
+
+  constructor(graph: Graph, options: ResolvedDynamicOptions) {
+    this.#graph = graph;
+    this.#options = options;
+  }
+
+  run(): DynamicResult {
+    const quantizedNodes: Record<string, number> = {};
+    const floatNodes: FloatNodeReport[] = [];
+    for (const node of this.#graph.topologicalOrder()) {
+      const { name, op } = node;
+      if (node.domain !== '' && !(node.domain === 'com.microsoft' && NO_RULE.has(op))) continue;
+      const reason = this.#visit(node);
+      if (reason === true) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
+      else if (reason) floatNodes.push({ name, op, reason });
+    }
+    return { quantizedNodes, floatNodes, tensors: this.#tensors };
+  }
+
+  /** Quantizes the node, or says why not; undefined when it has no weights that could be quantized. */
+  #visit(node: Node): true | string | undefined {
+    const rule = { MatMul: this.#matMul, Gemm: this.#gemm, Conv: this.#conv, Gather: this.#gather }[node.op];
+    if (!rule) return NO_RULE.has(node.op) ? `q8 has no dynamic form of ${node.op}` : undefined;
+    const weight = node.requiredInput(node.op === 'Gather' ? 0 : 1);
+    if (node.op === 'Gather' && weight.constant?.type !== 'float32') return undefined;
+    const { nodesToExclude, nodesToQuantize, opTypes } = this.#options;
+    if (nodesToExclude.includes(node.name)) return 'listed in nodesToExclude';
+    if (nodesToQuantize && !nodesToQuantize.includes(node.name)) return 'not listed in nodesToQuantize';
+    if (opTypes && !opTypes.includes(node.op)) return 'not listed in opTypes';
+    if (!weight.constant) return 'its weight is not constant';
+    if (weight.constant.type !== 'float32') return `its weight is ${weight.constant.type}, not float32`;
+    if (node.op !== 'Gather' && node.requiredInput(0).constant) return 'all its inputs are constant';
+    return rule.call(this, node, weight.constant as Tensor<'float32'>);
+  }
+
+  #matMul(node: Node, weight: Tensor<'float32'>): true | string {
+    const rank = weight.dims.length;
+    if (rank < 2) return 'its weight is a vector';
+    const { weightType, weightSymmetric, perChannel } = this.#options;
+    // Onnxruntime has scales per column for matrices only.
+    const axis = perChannel && rank === 2 ? 1 : undefined;
+    const form = { dtype: weightType, symmetric: weightSymmetric, axis };
+    const constant = this.#weight(node.requiredInput(1), 'matrix', form, () => weight);
+    const activation = this.#activation(node.requiredInput(0));
+    this.#graph.removeNode(node);
+    this.#product(node, 'MatMulInteger', activation, constant, node.output);
+    return true;
+  }
+
+  #gemm(node: Node, weight: Tensor<'float32'>): true | string {
+    const graph = this.#graph;
+    const { attributes, name } = node;
+    const [alpha, beta] = [attributes.float('alpha', 1), attributes.float('beta', 1)];
+    const transposed = attributes.int('transB', 0) !== 0;
+    const { weightType, weightSymmetric, perChannel } = this.#options;
+    const form = { dtype: weightType, symmetric: weightSymmetric, axis: perChannel ? 1 : undefined };
+    const key = `matrix${transposed ? ' transposed' : ''}${alpha === 1 ? '' : ` times ${alpha}`}`;
+    const constant = this.#weight(node.requiredInput(1), key, form, () => scaled(weight, alpha, transposed));
+    let input = node.requiredInput(0);
+    if (attributes.int('transA', 0) !== 0) {
+      input = this.#add('Transpose', `${name}_transposed`, [input], { perm: { kind: 'ints', value: [1, 0] } });
+    }
+    const activation = this.#activation(input);
+    const bias = beta === 0 ? null : node.input(2);
+    graph.removeNode(node);
+    if (!bias) {
+      this.#product(node, 'MatMulInteger', activation, constant, node.output);
+      return true;
+    }
+    const product = graph.newValue(`${name}_product`, node.output.type);
+    this.#product(node, 'MatMulInteger', activation, constant, product);
+    this.#addTo(`${name}_bias`, [product, this.#times(bias, beta)], node.output);
+    return true;
+  }
+
+  /** Weights are uint8: onnxruntime has no ConvInteger for int8 ones. Symmetric int8 codes plus 128 are the same numbers. */
+  #conv(node: Node, weight: Tensor<'float32'>): true | string {
+    const graph = this.#graph;
+    const { name } = node;
+    const bias = node.input(2);
+    if (bias && !bias.constant) return 'its bias is not constant';
+    const [channels] = weight.dims;
+    const perChannel = [channels, ...weight.dims.slice(2).map(() => 1)];
+    const form = {
+      dtype: 'uint8',
+      symmetric: this.#options.weightSymmetric,
+      ...(this.#options.perChannel ? { axis: 0, scaleDims: perChannel } : { axis: undefined }),
+    } as const;
+    const constant = this.#weight(node.requiredInput(1), 'convolution', form, () => weight);
+    const activation = this.#activation(node.requiredInput(0));
+    graph.removeNode(node);
+    if (!bias) {
+      this.#product(node, 'ConvInteger', activation, constant, node.output);
+      return true;
+    }
+    const product = graph.newValue(`${name}_product`, node.output.type);
+    this.#product(node, 'ConvInteger', activation, constant, product);
+    const { data } = bias.constant as Tensor<'float32'>;
+    const operand = graph.newConstant(`${bias.name}_reshaped`, new Tensor('float32', data, perChannel));
+    this.#addTo(`${name}_bias`, [product, operand], node.output);
+    return true;
+  }
+
+  /** A table: one scale for all, asymmetric, since nothing is multiplied with its codes. */
+  #gather(node: Node, table: Tensor<'float32'>): true | string {
+    const { name, output } = node;
+    const form = { dtype: this.#options.weightType, symmetric: false, axis: undefined };
+    const { codes, scale, zeroPoint } = this.#weight(node.requiredInput(0), 'table', form, () => table);
+    this.#graph.removeNode(node);
+    const picked = this.#graph.newValue(`${name}_quantized`, { dtype: form.dtype, shape: output.type?.shape });
+    this.#graph.addNode({
+      name: this.#graph.uniqueName(`${name}_quant`),
+      op: 'Gather',
+      inputs: [codes, node.requiredInput(1)],
+      outputs: [picked],
+      attributes: new Attributes(node.name, node.attributes.entries()),
+    });
+    this.#graph.addNode({
+      name: this.#graph.uniqueName(`${name}_DequantizeLinear`),
+      op: 'DequantizeLinear',
+      inputs: [picked, scale, zeroPoint],
+      outputs: [output],
+    });
+    return true;
+  }
+
+  /** result = float(integer product) * (activation scale * weight scale). */
+  #product(node: Node, op: string, a: Activation, b: Weight, result: Value): void {
+    const { name } = node;
+    const attributes =
+      op === 'ConvInteger' ? new Attributes(node.name, node.attributes.entries()) : new Attributes(name);
+    const sums = this.#add(op, `${name}_quant`, [a.codes, b.codes, a.zeroPoint, b.zeroPoint], attributes);
+    const float = this.#add('Cast', `${name}_cast`, [sums], { to: { kind: 'int', value: FLOAT } });
+    const scale = this.#add('Mul', `${name}_scales`, [a.scale, b.scale]);
+    this.#graph.addNode({
+      name: this.#graph.uniqueName(`${name}_scaled`),
+      op: 'Mul',
+      inputs: [float, scale],
+      outputs: [result],
+    });
+  }
+
+  #activation(value: Value): Activation {
+    let activation = this.#activations.get(value);
+    if (!activation) {
+      const graph = this.#graph;
+      activation = {
+        codes: graph.newValue(`${value.name}_quantized`, { dtype: 'uint8', shape: value.type?.shape }),
+        scale: graph.newValue(`${value.name}_scale`, { dtype: 'float32', shape: [] }),
+        zeroPoint: graph.newValue(`${value.name}_zero_point`, { dtype: 'uint8', shape: [] }),
+      };
+      this.#activations.set(value, activation);
+      graph.addNode({
+        name: graph.uniqueName(`${value.name}_QuantizeLinear`),
+        op: 'DynamicQuantizeLinear',
+        inputs: [value],
+        outputs: [activation.codes, activation.scale, activation.zeroPoint],
+      });
+    }
+    return activation;
+  }
+
+  /** `key` names what `make` does to the constant, and so tells the forms of one constant apart. */
+  #weight(value: Value, key: string, form: WeightForm, make: () => Tensor<'float32'>): Weight {
+    const forms = this.#weights.get(value) ?? new Map<string, Weight>();
+    this.#weights.set(value, forms);
+    let weight = forms.get(key);
+    if (!weight) {
+      weight = this.#quantize(value.name, make(), form);
+      forms.set(key, weight);
+    }
+    return weight;
+  }
+
+  #quantize(name: string, { data, dims }: Tensor<'float32'>, form: WeightForm): Weight {
+    const { dtype, symmetric, axis } = form;
+    const { reduceRange } = this.#options;
+    const { scale, zeroPoint } = weightScales(data, dims, axis, { dtype, symmetric, reduceRange });
+    const codes = quantizeWeight(data, dims, axis, scale, zeroPoint);
+    const { min, max } = rangeOf(data);
+    this.#tensors.push({
+      name,
+      kind: 'weight',
+      type: dtype,
+      scale: [...scale],
+      zeroPoint: [...zeroPoint],
+      ...(axis === undefined ? {} : { axis }),
+      range: [min, max],
+    });
+    const scaleDims = form.scaleDims ?? (axis === undefined ? [] : [scale.length]);
+    // Scales per channel go with symmetric codes, whose zero points are all the same.
+    const zero = new Tensor(dtype, [zeroPoint[0] ?? 0], []);
+    return {
+      codes: this.#graph.newConstant(`${name}_quantized`, new Tensor(dtype, codes as Uint8Array, dims)),
+      scale: this.#graph.newConstant(`${name}_scale`, new Tensor('float32', scale, scaleDims)),
+      zeroPoint: this.#graph.newConstant(`${name}_zero_point`, zero),
+    };
+  }
+
+  #times(value: Value, factor: number): Value {
+    if (factor === 1) return value;
+    if (value.constant) return this.#graph.newConstant(`${value.name}_scaled`, scaled(value.constant, factor, false));
+    const constant = this.#graph.newConstant(`${value.name}_beta`, new Tensor('float32', [factor], []));
+    return this.#add('Mul', `${value.name}_scaled`, [value, constant]);
+  }
+
+  /** A node named like its only output. */
+  #add(op: string, name: string, inputs: Value[], attributes: Attributes | AttributeInit = {}): Value {
+    const output = this.#graph.newValue(name);
+    this.#graph.addNode({ name: output.name, op, inputs, outputs: [output], attributes });
+    return output;
+  }
+
+  #addTo(name: string, inputs: Value[], output: Value): void {
+    this.#graph.addNode({ name: this.#graph.uniqueName(name), op: 'Add', inputs, outputs: [output] });
+  }
+}
+
+/** Number of float32 in the attribute `to` of Cast. */
+const FLOAT = 1;
+
+/** factor * x, or factor * x' for a matrix. */
+function scaled(x: Tensor, factor: number, transposed: boolean): Tensor<'float32'> {
+  const data = x.data as Float32Array;
+  if (!transposed) return new Tensor('float32', factor === 1 ? data : data.map((v) => v * factor), x.dims);
+  const [rows, columns] = x.dims;
+  const result = new Float32Array(data.length);
+  for (let r = 0; r < rows; r++)
+    for (let c = 0; c < columns; c++) result[c * rows + r] = data[r * columns + c] * factor;
+  return new Tensor('float32', result, [columns, rows]);
+}
