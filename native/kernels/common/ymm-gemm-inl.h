@@ -36,14 +36,6 @@ inline __m256i lane_mask(size_t count) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), index);
 }
 
-/// The four low bytes of each pair of vectors' 32-bit lanes, in order: 16 codes.
-inline __m128i narrow_to_bytes(__m256i lo, __m256i hi) {
-  const __m256i mask = _mm256_set1_epi32(0xff);
-  __m256i packed = _mm256_packus_epi32(_mm256_and_si256(lo, mask), _mm256_and_si256(hi, mask));
-  packed = _mm256_permute4x64_epi64(packed, 0xd8);
-  return _mm_packus_epi16(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
-}
-
 inline void copy_codes(__m128i codes, size_t cols, uint8_t* out) {
   if (cols == kPanelWidth) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), codes);
@@ -113,18 +105,24 @@ Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& panel_o
     });
     return;
   }
-  const __m256 lower = _mm256_set1_ps(e.lo);
+  // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
+  // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
   const __m256 upper = _mm256_set1_ps(e.hi);
-  const __m256i zero_point = _mm256_set1_epi32(e.zero_point);
+  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
+  const __m128i least =
+      _mm_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point));
+  const bool is_signed = e.kind == OutKind::kS8;
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     if (r >= rows) return;
     const Panel acc = add_bias(e, panel_of(r), r, column);
-    __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
-    __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
-    lo = _mm256_min_ps(_mm256_max_ps(lo, lower), upper);
-    hi = _mm256_min_ps(_mm256_max_ps(hi, lower), upper);
-    const __m128i codes = narrow_to_bytes(_mm256_add_epi32(_mm256_cvtps_epi32(lo), zero_point),
-                                          _mm256_add_epi32(_mm256_cvtps_epi32(hi), zero_point));
+    const __m256 lo = _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo), upper);
+    const __m256 hi = _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi), upper);
+    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(lo), _mm256_cvtps_epi32(hi));
+    words = _mm256_permute4x64_epi64(_mm256_adds_epi16(words, zero_point), 0xd8);
+    const __m128i first = _mm256_castsi256_si128(words);
+    const __m128i second = _mm256_extracti128_si256(words, 1);
+    const __m128i codes = is_signed ? _mm_max_epi8(_mm_packs_epi16(first, second), least)
+                                    : _mm_max_epu8(_mm_packus_epi16(first, second), least);
     copy_codes(codes, cols, static_cast<uint8_t*>(c) + r * ldc + column);
   });
 }
