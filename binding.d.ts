@@ -38,6 +38,12 @@ export interface NativeCpuInfo {
 
 export function cpuInfo(): NativeCpuInfo;
 
+/**
+ * Levels that were chosen but do not compute what the scalar kernels do, best first; cpuInfo().isa.selected is what is used
+ * instead. `mismatch` says which kernel differs. The first call of a process runs the self-test: about a millisecond.
+ */
+export function refusedLevels(): { isa: string; mismatch: string }[];
+
 /** Multiply-adds per nanosecond of one thread in a loop on registers with the selected ISA. Blocks for about 0.1 s. */
 export function measurePeak(): number;
 

@@ -17,8 +17,20 @@ let loaded: Binding | undefined;
  * set that cannot run here.
  */
 export function loadBinding(): Binding {
-  loaded ??= load();
+  loaded ??= loadChecked();
   return loaded;
+}
+
+/** Loads, and warns (code Q8_SELFTEST) of kernels that this CPU does not execute as it should. */
+function loadChecked(): Binding {
+  const native = load();
+  for (const { isa, mismatch } of native.refusedLevels()) {
+    process.emitWarning(`The ${isa} kernels of q8 compute wrong results on this CPU (${mismatch}).`, {
+      code: 'Q8_SELFTEST',
+      detail: `q8 uses the ${native.cpuInfo().isa.selected} kernels instead.`,
+    });
+  }
+  return native;
 }
 
 /** The package's directory: the nearest one upwards that holds binding-options.js (lib/ and dist/ lie at equal depth or not). */

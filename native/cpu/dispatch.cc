@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "cpu/self_test.h"
+
 // The parent column of the list documents where a room may take kernels from; nothing here needs
 // it.
 #define Q8_ISA_ANY(name, label, needs, parent) \
@@ -63,6 +65,31 @@ const Selection& selection() {
   return result;
 }
 
+/// The selection after the self-test.
+struct TestedSelection {
+  const IsaLevel* level = selection().level;
+  std::vector<RefusedLevel> refused;
+
+  TestedSelection() {
+    const char* broken = std::getenv("Q8_SELFTEST_FAIL");
+    const IsaLevel* const scalar = &compiled_levels().back();
+    while (level != scalar) {
+      const bool fails = broken != nullptr && std::strcmp(broken, level->name) == 0;
+      const std::string mismatch =
+          fails ? "Q8_SELFTEST_FAIL" : self_test(*level->table, *scalar->table);
+      if (mismatch.empty()) return;
+      refused.push_back({level->name, mismatch});
+      do ++level;
+      while (!is_supported(*level, cpu_features()));
+    }
+  }
+};
+
+const TestedSelection& tested_selection() {
+  static const TestedSelection result;
+  return result;
+}
+
 }  // namespace
 
 Status choose_level(CpuFeatures features, const char* forced, const IsaLevel** level) {
@@ -81,7 +108,9 @@ Status choose_level(CpuFeatures features, const char* forced, const IsaLevel** l
 
 const Status& dispatch_status() { return selection().status; }
 
-const IsaLevel& selected_level() { return *selection().level; }
+const IsaLevel& selected_level() { return *tested_selection().level; }
+
+const std::vector<RefusedLevel>& refused_levels() { return tested_selection().refused; }
 
 const KernelTable* find_supported_table(const std::string& name) {
   for (const IsaLevel& level : compiled_levels()) {

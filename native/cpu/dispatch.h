@@ -34,7 +34,20 @@ Status choose_level(CpuFeatures features, const char* forced, const IsaLevel** l
 /// selected_table() can rely on it.
 const Status& dispatch_status();
 
-/// The level in use; when dispatch_status() is not ok, the scalar one.
+/// A level that was chosen, but computed something else than the scalar kernels.
+struct RefusedLevel {
+  const char* name;
+  /// What differed, see self_test().
+  std::string mismatch;
+};
+
+/// The levels that this process must not use, best first. For tests, the one that the environment
+/// variable Q8_SELFTEST_FAIL names is among them if it was chosen.
+const std::vector<RefusedLevel>& refused_levels();
+
+/// The level in use: the best one, no better than the choice, whose kernels pass the self-test. The
+/// first call of a process runs it, which takes about a millisecond. When dispatch_status() is not
+/// ok, the scalar level.
 const IsaLevel& selected_level();
 inline const KernelTable& selected_table() { return *selected_level().table; }
 

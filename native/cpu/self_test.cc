@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#include "cpu/self_test.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/aligned_buffer.h"
+
+namespace q8 {
+namespace {
+
+/// Sizes that no tile and no interleave divides.
+constexpr size_t kDepth = 35;
+constexpr size_t kColumns = 125;
+constexpr size_t kPaddedColumns = 128;
+constexpr size_t kChannels = 77;
+constexpr size_t kPaddedChannels = 80;
+constexpr size_t kTaps = 9;
+constexpr size_t kPixels = 2;
+
+constexpr size_t round_up(size_t a, size_t b) { return (a + b - 1) / b * b; }
+
+size_t output_bytes(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
+
+enum class Fill { kRandom, kWorst };
+
+/// Codes that repeat from run to run. The worst u8 and s8 products are 255 * -128: their pair sums
+/// overflow 16 bits.
+std::vector<uint8_t> codes(Fill fill, uint8_t worst, size_t count) {
+  std::vector<uint8_t> values(count, worst);
+  if (fill == Fill::kWorst) return values;
+  uint32_t state = 0x9e3779b9u + worst;
+  for (uint8_t& value : values) {
+    state = state * 1664525u + 1013904223u;
+    value = static_cast<uint8_t>(state >> 24);
+  }
+  return values;
+}
+
+/// An output stage for columns, and what its pointers point at.
+struct Stage {
+  Epilogue epilogue = {};
+  std::vector<int32_t> bias;
+  std::vector<int32_t> zero_point;
+  std::vector<float> scale;
+
+  Stage(OutKind kind, bool zero_points, size_t columns)
+      : bias(columns), zero_point(columns), scale(columns) {
+    for (size_t n = 0; n < columns; ++n) {
+      bias[n] = static_cast<int32_t>(n) * 97 - 5000;
+      zero_point[n] = static_cast<int32_t>(n % 256) - 128;
+      scale[n] = static_cast<float>(n + 1) / 65536.0f;
+    }
+    epilogue.kind = kind;
+    epilogue.bias = bias.data();
+    epilogue.b_zero_point = zero_points ? zero_point.data() : nullptr;
+    epilogue.scale = scale.data();
+    epilogue.zero_point = 3;
+    epilogue.lo = -3;
+    epilogue.hi = 252;
+  }
+
+  /// Makes up for codes of A that a room reads as a - 128: adds 128 * sum of (b - zero point).
+  void add_offset(const std::vector<int32_t>& column_sum, size_t depth) {
+    for (size_t n = 0; n < column_sum.size(); ++n) {
+      const int32_t zp = epilogue.b_zero_point != nullptr ? zero_point[n] : 0;
+      bias[n] += 128 * (column_sum[n] - static_cast<int32_t>(depth) * zp);
+    }
+  }
+};
+
+struct Product {
+  Fill fill;
+  OutKind kind;
+  bool zero_points;
+};
+constexpr Product kProducts[] = {{Fill::kWorst, OutKind::kS32, false},
+                                 {Fill::kRandom, OutKind::kS32, true},
+                                 {Fill::kRandom, OutKind::kF32, false},
+                                 {Fill::kRandom, OutKind::kU8, false}};
+
+/// rows x kColumns, by strips and columns of one tile.
+std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
+                              const Product& product, size_t rows) {
+  const std::vector<uint8_t> a = codes(product.fill, 255, rows * kDepth);
+  const std::vector<uint8_t> b = codes(product.fill, 0x80, kDepth * kColumns);
+  const size_t panel_stride = round_up(kDepth, kernels.kr) * kPanelWidth;
+  AlignedBuffer packed_b(kPaddedColumns / kPanelWidth * panel_stride);
+  std::vector<int32_t> column_sum(kPaddedColumns);
+  if (packed_b.data() == nullptr) return {};
+  for (size_t n = 0; n < kColumns; n += kPanelWidth) {
+    int8_t* panel = reinterpret_cast<int8_t*>(packed_b.data()) + n / kPanelWidth * panel_stride;
+    kernels.pack_b_panel(kDepth, std::min(kPanelWidth, kColumns - n), b.data() + n, kColumns, 1,
+                         /*flip=*/0, panel, column_sum.data() + n);
+  }
+
+  Stage stage(product.kind, product.zero_points, kPaddedColumns);
+  if (kernels.a_signed) stage.add_offset(column_sum, kDepth);
+
+  const bool in_place = kernels.a_in_place && !kernels.a_signed && !product.zero_points;
+  const size_t lda =
+      in_place ? kDepth : round_up(round_up(kDepth, kernels.kr) * kernels.a_element_bytes, 64);
+  AlignedBuffer packed_a(tile.mr * lda);
+  std::vector<int32_t> row_sum(tile.mr);
+  std::vector<const uint8_t*> source(tile.mr);
+  const size_t element = output_bytes(product.kind);
+  std::vector<uint8_t> c(rows * kColumns * element);
+  if (packed_a.data() == nullptr) return {};
+  for (size_t row = 0; row < rows; row += tile.mr) {
+    const size_t live = std::min<size_t>(tile.mr, rows - row);
+    for (size_t r = 0; r < live; ++r) source[r] = a.data() + (row + r) * kDepth;
+    if (!in_place) {
+      kernels.pack_a(live, 1, kDepth, source.data(), kernels.a_signed ? 0x80 : 0, packed_a.data(),
+                     lda, row_sum.data());
+    }
+    for (size_t n = 0; n < kColumns; n += tile.nr) {
+      Epilogue e = stage.epilogue;
+      e.bias += n;
+      e.scale += n;
+      if (e.b_zero_point != nullptr) e.b_zero_point += n;
+      e.row_sum = row_sum.data();
+      const void* a_rows = in_place ? source[0] : packed_a.data();
+      const int8_t* panels =
+          reinterpret_cast<const int8_t*>(packed_b.data()) + n / kPanelWidth * panel_stride;
+      tile.run(live, std::min<size_t>(tile.nr, kColumns - n), kDepth, a_rows, lda, panels,
+               panel_stride, e, c.data() + (row * kColumns + n) * element, kColumns);
+    }
+  }
+  return c;
+}
+
+std::vector<uint8_t> convolve(const KernelTable& table, const Product& product) {
+  const ConvKernels& kernels = *table.conv;
+  const std::vector<uint8_t> x = codes(product.fill, 255, kPixels * kTaps * kChannels);
+  const std::vector<uint8_t> w = codes(product.fill, 0x80, kChannels * kTaps);
+  AlignedBuffer weights(kernels.depthwise_packed_bytes(kChannels, kTaps));
+  std::vector<int32_t> channel_sum(kPaddedChannels);
+  if (weights.data() == nullptr) return {};
+  kernels.pack_depthwise(kChannels, kTaps, w.data(), /*flip=*/0, weights.data(),
+                         channel_sum.data());
+  Stage stage(product.kind, product.zero_points, kPaddedChannels);
+  if (table.gemm->a_signed) stage.add_offset(channel_sum, kTaps);
+
+  std::vector<const uint8_t*> source(kPixels * kTaps);
+  for (size_t i = 0; i < source.size(); ++i) source[i] = x.data() + i * kChannels;
+  std::vector<uint8_t> out(kPixels * kChannels * output_bytes(product.kind));
+  DepthwiseArgs args = {};
+  args.pixels = kPixels;
+  args.channels = kChannels;
+  args.taps = kTaps;
+  args.source = source.data();
+  args.flip = table.gemm->a_signed ? 0x80 : 0;
+  args.weights = weights.data();
+  args.epilogue = stage.epilogue;
+  args.out = out.data();
+  args.out_stride = kChannels;
+  kernels.depthwise(args);
+  return out;
+}
+
+}  // namespace
+
+std::string self_test(const KernelTable& table, const KernelTable& reference) {
+  const GemmKernels& gemm = *table.gemm;
+  const size_t rows = gemm.tiles[0].mr;
+  for (const Product& product : kProducts) {
+    const std::vector<uint8_t> wanted =
+        multiply(*reference.gemm, reference.gemm->tiles[0], product, rows);
+    for (size_t t = 0; t < gemm.tile_count; ++t) {
+      const GemmTile& tile = gemm.tiles[t];
+      // One row more than the tile has brings its ragged case, as far as the reference goes.
+      const size_t live = std::min<size_t>(rows, tile.mr + size_t{1});
+      const std::vector<uint8_t> made = multiply(gemm, tile, product, live);
+      const size_t bytes = live * kColumns * output_bytes(product.kind);
+      if (made.size() != bytes || wanted.size() < bytes ||
+          std::memcmp(made.data(), wanted.data(), bytes) != 0) {
+        return std::string("tile ") + tile.name;
+      }
+    }
+    if (convolve(table, product) != convolve(reference, product)) return "depthwise";
+  }
+  return {};
+}
+
+}  // namespace q8

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+/// The self-test passes what is right, names what is wrong, and is quick.
+#include "cpu/self_test.h"
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+
+#include "check.h"
+#include "cpu/dispatch.h"
+#include "levels.h"
+
+namespace q8::test {
+namespace {
+
+const KernelTable& scalar() { return *compiled_levels().back().table; }
+
+void tile_with_a_wrong_last_output(size_t rows, size_t cols, size_t k, const void* a, size_t lda,
+                                   const int8_t* b, size_t panel_stride, const Epilogue& epilogue,
+                                   void* c, size_t ldc) {
+  scalar().gemm->tiles[0].run(rows, cols, k, a, lda, b, panel_stride, epilogue, c, ldc);
+  if (epilogue.kind == OutKind::kS32) {
+    static_cast<int32_t*>(c)[(rows - 1) * ldc + cols - 1] += 1;
+  }
+}
+
+void depthwise_with_a_wrong_output(const DepthwiseArgs& args) {
+  scalar().conv->depthwise(args);
+  static_cast<uint8_t*>(args.out)[args.channels - 1] ^= 1;
+}
+
+}  // namespace
+
+Q8_TEST(self_test_passes_every_level) {
+  for (const Level& level : runnable_levels()) {
+    const KernelTable table = {level.name.c_str(), level.gemm, level.conv, nullptr};
+    const std::string mismatch = self_test(table, scalar());
+    Q8_CHECK(mismatch.empty(), level.name + ": " + mismatch);
+  }
+}
+
+Q8_TEST(self_test_names_what_differs) {
+  const GemmTile wrong_tile[] = {{"4x16", 4, 16, tile_with_a_wrong_last_output}};
+  GemmKernels gemm = *scalar().gemm;
+  gemm.tiles = wrong_tile;
+  KernelTable table = scalar();
+  table.gemm = &gemm;
+  Q8_CHECK(self_test(table, scalar()) == "tile 4x16", self_test(table, scalar()));
+
+  ConvKernels conv = *scalar().conv;
+  conv.depthwise = depthwise_with_a_wrong_output;
+  table = scalar();
+  table.conv = &conv;
+  Q8_CHECK(self_test(table, scalar()) == "depthwise", self_test(table, scalar()));
+}
+
+Q8_TEST(self_test_is_quick) {
+  using Clock = std::chrono::steady_clock;
+  const KernelTable& table = selected_table();
+  double best = 1e9;
+  for (int round = 0; round < 5; ++round) {
+    const Clock::time_point start = Clock::now();
+    self_test(table, scalar());
+    best = std::min(best, std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+  }
+  Q8_CHECK(best < 5, std::to_string(best) + " ms");
+}
+
+}  // namespace q8::test
