@@ -75,14 +75,14 @@ export function packGemm(
 /**
  * The numbers of a qgemm call by position: m, n, k, lda, ldb, transposeB, aZeroPoint, threads, kind of output (0 int32,
  * 1 float32, 2 uint8, 3 int8), scalar scale, output zero point, min, max, presence bits (1 scale, 2 bias, 4 bZeroPoint,
- * 8 b is a PackedGemm).
+ * 8 b is a PackedGemm), batch, strideA, strideB, strideC, dynamicQuantize (0 none, 1 tensor, 2 row).
  */
 export type QgemmWords = Float64Array;
 
-/** C (m x n, dense) = A * B with the output stage that `words` tells. Absent arguments may be anything. */
+/** C (m x n, dense) = A * B for each product of the batch, with the output stage that `words` tells. Absent arguments may be anything. */
 export function qgemm(
   words: QgemmWords,
-  a: Codes,
+  a: Codes | Float32Array,
   b: Codes | PackedGemm,
   out: Int32Array | Float32Array | Codes,
   scale: Float32Array | null,
@@ -93,7 +93,7 @@ export function qgemm(
 /** The same on the pool. The arrays are pinned until the promise settles; `words` is read before the call returns. */
 export function qgemmAsync(
   words: QgemmWords,
-  a: Codes,
+  a: Codes | Float32Array,
   b: Codes | PackedGemm,
   out: Int32Array | Float32Array | Codes,
   scale: Float32Array | null,

@@ -20,6 +20,18 @@ export function matrixSpan(rows: number, columns: number, ld: number): number {
   return rows === 0 || columns === 0 ? 0 : (rows - 1) * ld + columns;
 }
 
+/** Elements between the matrices of a batch. Absent means dense. */
+export function batchStride(value: unknown, dense: number, name: string): number {
+  if (value === undefined) return dense;
+  checkDimension(value, name);
+  return value;
+}
+
+/** Elements that a batch of matrices of `span` elements spans. */
+export function batchSpan(batch: number, stride: number, span: number): number {
+  return batch === 0 || span === 0 ? 0 : (batch - 1) * stride + span;
+}
+
 /** An integer inside the range of an 8-bit type. */
 export function checkCode(value: unknown, isSigned: boolean, name: string): asserts value is number {
   const low = isSigned ? -128 : 0;

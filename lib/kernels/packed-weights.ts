@@ -3,7 +3,7 @@ import type { Codes, PackedGemm } from '../../binding';
 import { loadBinding, toQ8Error } from '../binding/load';
 import { checkOptionKeys, expected, Q8Error } from '../errors';
 import { checkCodes } from './buffers';
-import { checkDimension, leadingDimension, matrixSpan, zeroPointCodes } from './integers';
+import { batchSpan, checkDimension, leadingDimension, matrixSpan, zeroPointCodes } from './integers';
 
 export interface PackWeightsOptions {
   /** Rows of B. */
@@ -95,7 +95,7 @@ export function packWeightsFor(isa: string | undefined, options: PackWeightsOpti
   }
 }
 
-/** Checks that b holds K x N (N x K when transposed); returns its leading dimension. */
+/** Checks that b holds `batch` matrices of K x N (N x K when transposed); returns their leading dimension. Dense: no more than that. */
 export function checkB(
   b: Codes,
   k: number,
@@ -103,14 +103,18 @@ export function checkB(
   ldb: number | undefined,
   transposeB: unknown,
   where: string,
+  batch = 1,
+  stride = 0,
+  isDense = ldb === undefined,
 ): number {
   if (typeof transposeB !== 'boolean') throw expected('a boolean', 'transposeB', transposeB);
   const rows = transposeB ? n : k;
   const columns = transposeB ? k : n;
   const ld = leadingDimension(ldb, columns, 'ldb');
-  const span = matrixSpan(rows, columns, ld);
-  if (b.length < span || (ldb === undefined && b.length !== span)) {
-    const shape = `${rows}x${columns}${ldb === undefined ? '' : ` with ldb ${ld}`}`;
+  const span = batchSpan(batch, stride, matrixSpan(rows, columns, ld));
+  if (b.length < span || (isDense && b.length !== span)) {
+    const count = batch === 1 ? '' : `${batch} of `;
+    const shape = `${count}${rows}x${columns}${ldb === undefined ? '' : ` with ldb ${ld}`}`;
     throw expected(`${span} elements (${shape})`, `b of ${where}`, b, { code: 'ERR_Q8_SHAPE_MISMATCH' });
   }
   return ld;

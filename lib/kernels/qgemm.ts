@@ -7,7 +7,15 @@ import type { Codes, PackedGemm } from '../../binding';
 import { loadBinding, toQ8Error } from '../binding/load';
 import { checkOptionKeys, expected, Q8Error } from '../errors';
 import { checkArray, checkCodes, checkLength } from './buffers';
-import { checkCode, checkDimension, leadingDimension, matrixSpan, zeroPointCodes } from './integers';
+import {
+  batchSpan,
+  batchStride,
+  checkCode,
+  checkDimension,
+  leadingDimension,
+  matrixSpan,
+  zeroPointCodes,
+} from './integers';
 import { checkB, nativeWeights, PackedWeights } from './packed-weights';
 
 /** int32 -> 8 bit: roundHalfEven(clamp((acc + bias) * scale, min - zeroPoint, max - zeroPoint)) + zeroPoint. */
@@ -37,8 +45,8 @@ export interface QgemmOptions {
   m: number;
   n: number;
   k: number;
-  /** Row-major, `lda` elements between rows (default k). */
-  a: Codes;
+  /** Row-major, `lda` elements between rows (default k). float32 with `dynamicQuantize`. */
+  a: Codes | Float32Array;
   lda?: number;
   /** Row-major with `ldb` between rows (default: dense), n x k with `transposeB`; or packed once by packWeights(). */
   b: Codes | PackedWeights;
@@ -50,6 +58,21 @@ export interface QgemmOptions {
   bZeroPoint?: number | Codes;
   /** Receives the m x n result in its first elements. Must not overlap a or b. Default: a new array. */
   out?: Int32Array | Float32Array | Codes;
+  /** Number of products, which share zero points and output stage. Default 1. */
+  batch?: number;
+  /**
+   * Elements from one matrix of a batch to the next. Default: dense, m * lda, all rows of b, and m * n. 0 for strideA or
+   * strideB: all products share the matrix, as they do packed weights. strideC is at least m * n.
+   */
+  strideA?: number;
+  strideB?: number;
+  strideC?: number;
+  /**
+   * For a float32 `a`, with `dequantize`: quantizes a to uint8 by its range, of the whole batch ('tensor', as
+   * DynamicQuantizeLinear does) or of each row ('row'). dequantize.scale is then that of b alone; the result is
+   * acc * (aScale * scale) + bias. NaN counts as the least value.
+   */
+  dynamicQuantize?: 'tensor' | 'row';
   /** Upper limit of threads, from 1. Default: all that the process may use. Small products take one anyway. */
   threads?: number;
   /** Output as 8-bit codes. */
@@ -72,7 +95,7 @@ export type QgemmResult<O extends QgemmOptions> = O extends { requantize: { dtyp
 
 const KEYS = new Set([
   ...['m', 'n', 'k', 'a', 'lda', 'b', 'ldb', 'transposeB', 'aZeroPoint', 'bZeroPoint', 'out', 'threads'],
-  ...['requantize', 'dequantize'],
+  ...['requantize', 'dequantize', 'batch', 'strideA', 'strideB', 'strideC', 'dynamicQuantize'],
 ]);
 const ASYNC_KEYS = new Set([...KEYS, 'signal']);
 const REQUANTIZE_KEYS = new Set(['scale', 'dtype', 'zeroPoint', 'bias', 'min', 'max']);
@@ -94,6 +117,11 @@ const WORD = {
   min: 11,
   max: 12,
   present: 13,
+  batch: 14,
+  strideA: 15,
+  strideB: 16,
+  strideC: 17,
+  dynamicQuantize: 18,
 } as const;
 const HAS_SCALE = 1;
 const HAS_BIAS = 2;
@@ -102,7 +130,7 @@ const B_IS_PACKED = 8;
 
 /** A checked call. There is one, filled anew: the addon reads it before the next call can begin. */
 const call = {
-  words: new Float64Array(14),
+  words: new Float64Array(19),
   b: undefined as unknown as Codes | PackedGemm,
   out: undefined as unknown as Int32Array | Float32Array | Codes,
   scale: null as Float32Array | null,
@@ -113,7 +141,7 @@ const call = {
 /**
  * Multiplies 8-bit matrices exactly, on the calling thread plus pool threads where that pays. Any combination of Uint8Array
  * and Int8Array runs at the same speed. Results are the same bits on every CPU and for every number of threads.
- * @returns `out`, or a new array of m * n elements.
+ * @returns `out`, or a new array of m * n elements, (batch - 1) * strideC more with a batch.
  * @throws Q8Error ERR_Q8_INVALID_ARGUMENT, ERR_Q8_SHAPE_MISMATCH, ERR_Q8_DETACHED_BUFFER, ERR_Q8_DISPOSED,
  * ERR_Q8_OUT_OF_MEMORY.
  * @example
@@ -174,10 +202,16 @@ function prepare(options: QgemmOptions, where: string): void {
   checkDimension(k, 'k');
   if (!Number.isSafeInteger(m * n)) throw expected('m * n to be a safe integer', where, `${m} * ${n}`);
 
-  checkCodes(a, 'a');
+  const { batch = 1 } = options;
+  checkDimension(batch, 'batch');
+  const dynamic = prepareDynamic(options, where);
+  if (dynamic === 0) checkCodes(a, 'a');
   const lda = leadingDimension(options.lda, k, 'lda');
-  if (a.length < matrixSpan(m, k, lda) || (options.lda === undefined && a.length !== m * k)) {
-    throw expected(`${matrixSpan(m, k, lda)} elements (${m}x${k})`, `a of ${where}`, a, {
+  const strideA = batchStride(options.strideA, m * lda, 'strideA');
+  const aSpan = batchSpan(batch, strideA, matrixSpan(m, k, lda));
+  const isDenseA = options.lda === undefined && options.strideA === undefined;
+  if (a.length < aSpan || (isDenseA && a.length !== batch * m * k)) {
+    throw expected(`${aSpan} elements (${batch === 1 ? '' : `${batch} of `}${m}x${k})`, `a of ${where}`, a, {
       code: 'ERR_Q8_SHAPE_MISMATCH',
     });
   }
@@ -185,6 +219,7 @@ function prepare(options: QgemmOptions, where: string): void {
   checkCode(aZeroPoint, a instanceof Int8Array, 'aZeroPoint');
 
   let ldb = 0;
+  let strideB = 0;
   let transposeB = false;
   call.bZeroPoint = null;
   if (b instanceof PackedWeights) {
@@ -204,7 +239,10 @@ function prepare(options: QgemmOptions, where: string): void {
     }
     checkCodes(b, 'b');
     transposeB = options.transposeB ?? false;
-    ldb = checkB(b, k, n, options.ldb, transposeB, where);
+    ldb = leadingDimension(options.ldb, transposeB === true ? k : n, 'ldb');
+    strideB = batchStride(options.strideB, (transposeB === true ? n : k) * ldb, 'strideB');
+    const isDense = options.ldb === undefined && options.strideB === undefined;
+    checkB(b, k, n, options.ldb, transposeB, where, batch, strideB, isDense);
     call.b = b;
     call.bZeroPoint = zeroPointCodes(options.bZeroPoint, b, n, 'bZeroPoint');
     if (call.bZeroPoint !== null) present |= HAS_B_ZERO_POINT;
@@ -223,12 +261,17 @@ function prepare(options: QgemmOptions, where: string): void {
   else words[WORD.kind] = 0;
 
   const type = OUTPUT_TYPES[words[WORD.kind]];
+  const strideC = batchStride(options.strideC, m * n, 'strideC');
+  if (batch > 1 && strideC < m * n) throw expected(`an integer >= m * n (${m * n})`, 'strideC', strideC);
+  const cSpan = batchSpan(batch, strideC, m * n);
+  if (!Number.isSafeInteger(cSpan)) throw expected('an output of at most 2^53 elements', where, cSpan);
   if (out === undefined) {
-    call.out = allocate(type, m * n);
+    call.out = allocate(type, cSpan);
   } else {
     checkArray(out, type, 'out');
-    if (out.length < m * n) {
-      throw expected(`at least ${m * n} elements (${m}x${n})`, 'out', out, { code: 'ERR_Q8_SHAPE_MISMATCH' });
+    if (out.length < cSpan) {
+      const shape = `${batch === 1 ? '' : `${batch} of `}${m}x${n}`;
+      throw expected(`at least ${cSpan} elements (${shape})`, 'out', out, { code: 'ERR_Q8_SHAPE_MISMATCH' });
     }
     call.out = out;
   }
@@ -242,6 +285,35 @@ function prepare(options: QgemmOptions, where: string): void {
   words[WORD.aZeroPoint] = aZeroPoint;
   words[WORD.threads] = threads ?? 0;
   words[WORD.present] = present;
+  words[WORD.batch] = batch;
+  words[WORD.strideA] = strideA;
+  words[WORD.strideB] = strideB;
+  words[WORD.strideC] = strideC;
+  words[WORD.dynamicQuantize] = dynamic;
+}
+
+/** Checks what belongs to a float `a`; returns the word of the mode, 0 for a of codes. */
+function prepareDynamic(options: QgemmOptions, where: string): number {
+  const { a, dynamicQuantize, dequantize, aZeroPoint } = options;
+  if (dynamicQuantize === undefined) {
+    if (!(a instanceof Float32Array)) return 0;
+    throw expected('a Uint8Array or Int8Array', 'a', a, {
+      hint: "To quantize floats on the way, pass { dynamicQuantize: 'tensor' } or 'row'.",
+    });
+  }
+  if (dynamicQuantize !== 'tensor' && dynamicQuantize !== 'row') {
+    throw expected("'tensor' or 'row'", 'dynamicQuantize', dynamicQuantize);
+  }
+  checkArray(a, Float32Array, 'a');
+  if (dequantize === undefined) {
+    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected dequantize with dynamicQuantize for ${where}.`, {
+      hint: 'Pass the scale of b: { dequantize: { scale } }.',
+    });
+  }
+  if (aZeroPoint !== undefined) {
+    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', `Expected no aZeroPoint with dynamicQuantize for ${where}.`);
+  }
+  return dynamicQuantize === 'tensor' ? 1 : 2;
 }
 
 const OUTPUT_TYPES: readonly (new (length: number) => Int32Array | Float32Array | Codes)[] = [
@@ -261,7 +333,12 @@ function allocate<T>(type: new (length: number) => T, length: number): T {
 
 /** What belongs to packWeights() once the weights are packed. */
 function refuseForPacked(options: QgemmOptions): void {
-  const { ldb, transposeB, bZeroPoint } = options;
+  const { ldb, transposeB, bZeroPoint, strideB } = options;
+  if (strideB !== undefined && strideB !== 0) {
+    throw expected('0, for packed weights are shared,', 'strideB', strideB, {
+      hint: 'Multiply each matrix of b by a call of its own, or pass b unpacked.',
+    });
+  }
   const name =
     (ldb !== undefined && 'ldb') ||
     (transposeB !== undefined && 'transposeB') ||

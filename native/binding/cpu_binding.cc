@@ -64,10 +64,10 @@ Napi::Value cpu_info(const Napi::CallbackInfo& info) {
 }
 
 /// Levels that failed the self-test, which the first call runs. Thread: JS.
-Napi::Value refused_levels(const Napi::CallbackInfo& info) {
+Napi::Value list_refused_levels(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Napi::Array result = Napi::Array::New(env);
-  for (const RefusedLevel& level : q8::refused_levels()) {
+  for (const RefusedLevel& level : refused_levels()) {
     Napi::Object entry = Napi::Object::New(env);
     entry.Set("isa", Napi::String::New(env, level.name));
     entry.Set("mismatch", Napi::String::New(env, level.mismatch));
@@ -100,7 +100,7 @@ Napi::Value measure_peak(const Napi::CallbackInfo& info) {
 void InitCpu(Napi::Env env, Napi::Object exports) {
   check(env, dispatch_status());
   exports.Set("cpuInfo", Napi::Function::New(env, cpu_info, "cpuInfo"));
-  exports.Set("refusedLevels", Napi::Function::New(env, refused_levels, "refusedLevels"));
+  exports.Set("refusedLevels", Napi::Function::New(env, list_refused_levels, "refusedLevels"));
   exports.Set("measurePeak", Napi::Function::New(env, measure_peak, "measurePeak"));
 }
 

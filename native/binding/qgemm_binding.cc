@@ -2,6 +2,7 @@
 #include "binding/qgemm_binding.h"
 
 #include <algorithm>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,7 +10,10 @@
 #include "binding/args.h"
 #include "binding/async.h"
 #include "binding/errors.h"
+#include "core/abort_flag.h"
+#include "core/thread_pool.h"
 #include "cpu/dispatch.h"
+#include "gemm/dynamic_quantize.h"
 
 namespace q8 {
 namespace {
@@ -34,10 +38,19 @@ enum Word : size_t {
   kMax,
   /// Which of the optional arguments are given, see Present.
   kPresent,
+  kBatch,
+  kStrideA,
+  kStrideB,
+  kStrideC,
+  /// See Dynamic.
+  kDynamic,
   kWordCount,
 };
 
 enum Present : uint32_t { kHasScale = 1, kHasBias = 2, kHasBZeroPoint = 4, kPackedIsB = 8 };
+
+/// Quantization of a float A: none, one range for all of it, a range for each row.
+enum class Dynamic : uint8_t { kNone, kTensor, kRow };
 
 /// One call, free of JavaScript values: pointers into pinned buffers.
 struct QgemmArgs {
@@ -49,6 +62,11 @@ struct QgemmArgs {
   bool transpose_b = false;
   int32_t a_zero_point = 0;
   size_t threads = 0;
+  size_t batch = 1;
+  size_t stride_a = 0;
+  size_t stride_b = 0;
+  size_t stride_c = 0;
+  Dynamic dynamic = Dynamic::kNone;
   OutKind kind = OutKind::kS32;
   float scale = 1;
   int32_t out_zero_point = 0;
@@ -83,6 +101,14 @@ bool overlaps(const uint8_t* x, size_t x_bytes, const uint8_t* y, size_t y_bytes
   return x_bytes != 0 && y_bytes != 0 && x < y + y_bytes && y < x + x_bytes;
 }
 
+/// Whether `length` elements hold `batch` matrices that start `stride` elements apart.
+bool batch_fits(size_t batch, size_t stride, size_t rows, size_t columns, size_t ld,
+                size_t length) {
+  if (batch == 0 || rows == 0 || columns == 0) return true;
+  if (!matrix_fits(rows, columns, ld, length)) return false;
+  return batch == 1 || stride <= (length - ((rows - 1) * ld + columns)) / (batch - 1);
+}
+
 /// Arguments: words, a, b, out, scale, bias, bZeroPoint. Thread: JS.
 QgemmArgs read_args(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -104,7 +130,21 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
     throw_error(env, Code::kInvalidArgument, "Expected a kind of output.");
   args.kind = static_cast<OutKind>(kind);
 
-  args.a = codes_view(env, info[1], "a");
+  args.batch = to_size(env, w[kBatch], "batch");
+  args.stride_a = to_size(env, w[kStrideA], "strideA");
+  args.stride_b = to_size(env, w[kStrideB], "strideB");
+  args.stride_c = to_size(env, w[kStrideC], "strideC");
+  const size_t dynamic = to_size(env, w[kDynamic], "dynamicQuantize");
+  if (dynamic > static_cast<size_t>(Dynamic::kRow)) {
+    throw_error(env, Code::kInvalidArgument, "Expected a mode for dynamicQuantize.");
+  }
+  args.dynamic = static_cast<Dynamic>(dynamic);
+  if (args.dynamic != Dynamic::kNone && args.kind != OutKind::kF32) {
+    throw_error(env, Code::kInvalidArgument, "Expected float32 output for dynamicQuantize.");
+  }
+
+  args.a = args.dynamic == Dynamic::kNone ? codes_view(env, info[1], "a")
+                                          : array_view(env, info[1], napi_float32_array, "a");
   const auto check_code = [env](double value, bool is_signed, const char* name) {
     if (!(value >= (is_signed ? -128 : 0) && value <= (is_signed ? 127 : 255))) {
       throw_error(env, Code::kInvalidArgument,
@@ -113,7 +153,7 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
     return static_cast<int32_t>(value);
   };
   args.a_zero_point = check_code(w[kAZeroPoint], args.a.type == napi_int8_array, "aZeroPoint");
-  if (!matrix_fits(args.m, args.k, args.lda, args.a.length)) {
+  if (!batch_fits(args.batch, args.stride_a, args.m, args.k, args.lda, args.a.length)) {
     throw_error(env, Code::kShapeMismatch, "Expected m x k elements for a.");
   }
 
@@ -125,8 +165,9 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
     }
   } else {
     args.b = codes_view(env, info[2], "b");
-    const bool fits = args.transpose_b ? matrix_fits(args.n, args.k, args.ldb, args.b.length)
-                                       : matrix_fits(args.k, args.n, args.ldb, args.b.length);
+    const size_t rows = args.transpose_b ? args.n : args.k;
+    const size_t columns = args.transpose_b ? args.k : args.n;
+    const bool fits = batch_fits(args.batch, args.stride_b, rows, columns, args.ldb, args.b.length);
     if (!fits) throw_error(env, Code::kShapeMismatch, "Expected k x n elements for b.");
     if (present & kHasBZeroPoint) {
       args.b_zero_point = array_view(env, info[6], args.b.type, "bZeroPoint");
@@ -139,11 +180,14 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
   const napi_typedarray_type out_types[] = {napi_int32_array, napi_float32_array, napi_uint8_array,
                                             napi_int8_array};
   args.out = array_view(env, info[3], out_types[kind], "out");
-  if (!matrix_fits(args.m, args.n, args.n, args.out.length)) {
+  const bool is_shared_output = args.batch > 1 && args.n != 0 && args.stride_c / args.n < args.m;
+  if (is_shared_output ||
+      !batch_fits(args.batch, args.stride_c, args.m, args.n, args.n, args.out.length)) {
     throw_error(env, Code::kShapeMismatch, "Expected m x n elements for out.");
   }
   const size_t out_bytes = args.out.length * (args.out.is_codes() ? 1 : sizeof(int32_t));
-  if (overlaps(args.out.data, out_bytes, args.a.data, args.a.length) ||
+  const size_t a_bytes = args.a.length * (args.a.is_codes() ? 1 : sizeof(float));
+  if (overlaps(args.out.data, out_bytes, args.a.data, a_bytes) ||
       overlaps(args.out.data, out_bytes, args.b.data, args.b.length)) {
     throw_error(env, Code::kInvalidArgument,
                 "Expected memory apart from a and b for out but received an overlap.");
@@ -169,34 +213,99 @@ QgemmArgs read_args(const Napi::CallbackInfo& info) {
   return args;
 }
 
-/// Thread: any.
-Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
-  const PackedB* b = args.packed.get();
+/// Below this many multiply-adds a batch is not spread over threads.
+constexpr size_t kMinMacsPerThread = 1 << 20;
+/// Rows that a thread quantizes or dequantizes at a time.
+constexpr size_t kRowsPerPart = 16;
+
+/// Calls body(row) for every row.
+template <typename Body>
+void for_rows(size_t rows, size_t columns, size_t threads, const Body& body) {
+  const size_t parts = (rows + kRowsPerPart - 1) / kRowsPerPart;
+  const auto run_part = [&](size_t part) {
+    const size_t end = std::min(rows, (part + 1) * kRowsPerPart);
+    for (size_t row = part * kRowsPerPart; row < end; ++row) body(row);
+  };
+  if (threads == 1 || rows < kMinMacsPerThread / 8 / std::max<size_t>(columns, 1)) {
+    for (size_t part = 0; part < parts; ++part) run_part(part);
+  } else {
+    ThreadPool::instance().parallel_for(parts, threads, run_part);
+  }
+}
+
+/// A of one product as codes.
+struct QuantizedA {
+  AlignedBuffer codes;
+  /// One, or one per row.
+  std::vector<QuantizeParams> params;
+};
+
+Status quantize_a(const QgemmArgs& args, const VectorKernels& kernels, const float* a,
+                  const QuantizeParams& tensor_params, size_t threads, QuantizedA* out) {
+  const bool by_row = args.dynamic == Dynamic::kRow;
+  // m * k elements of a exist, so that their number of bytes does not wrap.
+  out->codes = AlignedBuffer(std::max<size_t>(args.m * args.k, 1));
+  if (out->codes.data() == nullptr) {
+    return {Code::kOutOfMemory, "Cannot allocate memory to quantize A."};
+  }
+  out->params.assign(by_row ? args.m : 1, tensor_params);
+  for_rows(args.m, args.k, threads, [&](size_t row) {
+    const float* x = a + row * args.lda;
+    QuantizeParams& params = out->params[by_row ? row : 0];
+    if (by_row) {
+      FloatRange range;
+      range.include(kernels, x, args.k);
+      params = dynamic_params(range);
+    }
+    kernels.quantize(args.k, x, params, out->codes.data() + row * args.k);
+  });
+  return {};
+}
+
+/// Product `index` of the batch. tensor_params: of Dynamic::kTensor. Thread: any.
+Status run_product(const QgemmArgs& args, const PackedB* shared_b, const KernelTable& table,
+                   const QuantizeParams& tensor_params, size_t index, size_t threads,
+                   const int32_t* cancel) {
+  const PackedB* b = shared_b;
   PackedB packed;
   if (b == nullptr) {
     const std::vector<int32_t> zero_point = read_codes(args.b_zero_point);
     const Status status = PackedB::pack(
-        selected_table(), args.b.data, args.b.type == napi_int8_array, args.k, args.n, args.ldb,
-        args.transpose_b, zero_point.data(), zero_point.size(), &packed, args.threads);
+        table, args.b.data + index * args.stride_b, args.b.type == napi_int8_array, args.k, args.n,
+        args.ldb, args.transpose_b, zero_point.data(), zero_point.size(), &packed, threads);
     if (!status.ok()) return status;
     b = &packed;
+  }
+
+  GemmCall call;
+  call.m = args.m;
+  call.a.data = args.a.data + index * args.stride_a;
+  call.a.row_bytes = args.lda;
+  call.a.is_signed = args.a.type == napi_int8_array;
+  QuantizedA quantized;
+  int32_t a_zero_point = args.a_zero_point;
+  float a_scale = 1;
+  const bool by_row = args.dynamic == Dynamic::kRow;
+  if (args.dynamic != Dynamic::kNone) {
+    const float* a = args.a.as<const float>() + index * args.stride_a;
+    const Status status = quantize_a(args, *table.vector, a, tensor_params, threads, &quantized);
+    if (!status.ok()) return status;
+    call.a.data = quantized.codes.data();
+    call.a.row_bytes = args.k;
+    // Rows with zero points of their own get them afterwards.
+    a_zero_point = by_row ? 0 : tensor_params.zero_point;
+    if (!by_row) a_scale = tensor_params.scale;
   }
 
   thread_local Columns columns;
   const size_t padded_n = b->padded_n();
   if (columns.bias.size() < padded_n) columns.bias.resize(padded_n);
   const bool is_float = args.kind == OutKind::kF32;
-  fold_bias(*b, args.a_zero_point, args.a.type == napi_int8_array,
-            is_float ? nullptr : args.bias.as<const int32_t>(), columns.bias.data());
-
-  GemmCall call;
-  call.m = args.m;
-  call.a.data = args.a.data;
-  call.a.row_bytes = args.lda;
-  call.a.is_signed = args.a.type == napi_int8_array;
+  fold_bias(*b, a_zero_point, call.a.is_signed, is_float ? nullptr : args.bias.as<const int32_t>(),
+            columns.bias.data());
   call.b = b;
   call.epilogue = {};
-  call.epilogue.kind = args.kind;
+  call.epilogue.kind = by_row ? OutKind::kS32 : args.kind;
   call.epilogue.bias = columns.bias.data();
   if (args.kind != OutKind::kS32) {
     if (columns.scale.size() < padded_n) columns.scale.resize(padded_n);
@@ -204,6 +313,9 @@ Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
       std::copy_n(args.scales.as<const float>(), args.n, columns.scale.data());
     } else {
       std::fill_n(columns.scale.data(), padded_n, args.scale);
+    }
+    if (args.dynamic == Dynamic::kTensor) {
+      for (size_t n = 0; n < args.n; ++n) columns.scale[n] = a_scale * columns.scale[n];
     }
     call.epilogue.scale = columns.scale.data();
   }
@@ -215,11 +327,82 @@ Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
   call.epilogue.lo = args.lo;
   call.epilogue.hi = args.hi;
   call.epilogue.zero_point = args.out_zero_point;
-  call.c = args.out.data;
+  const size_t element = args.out.is_codes() ? 1 : sizeof(int32_t);
+  uint8_t* const c = args.out.data + index * args.stride_c * element;
+  call.c = c;
   call.ldc = args.n;
-  call.threads = args.threads;
+  call.threads = threads;
   call.cancel = cancel;
-  return run_gemm(call);
+  const Status status = run_gemm(call);
+  if (!status.ok() || !by_row) return status;
+
+  // Sums of b - zero point, which the zero points of the rows multiply.
+  std::vector<int32_t> b_sum(b->column_sum(), b->column_sum() + args.n);
+  if (b->zero_point() != nullptr) {
+    for (size_t n = 0; n < args.n; ++n) {
+      b_sum[n] = static_cast<int32_t>(static_cast<uint32_t>(b_sum[n]) -
+                                      static_cast<uint32_t>(args.k) *
+                                          static_cast<uint32_t>(b->zero_point()[n]));
+    }
+  }
+  const float* const b_scale = columns.scale.data();
+  for_rows(args.m, args.n, threads, [&](size_t row) {
+    const QuantizeParams& params = quantized.params[row];
+    dequantize_row(args.n, params.scale, params.zero_point, b_sum.data(), b_scale,
+                   call.epilogue.float_bias, c + row * args.n * sizeof(float));
+  });
+  return {};
+}
+
+/// Thread: any.
+Status run_qgemm(const QgemmArgs& args, const int32_t* cancel) {
+  if (args.batch == 0 || args.m == 0 || args.n == 0) return {};
+  const PackedB* b = args.packed.get();
+  const KernelTable& table = b != nullptr ? b->table() : selected_table();
+  PackedB packed;
+  if (b == nullptr && (args.batch == 1 || args.stride_b == 0)) {
+    const std::vector<int32_t> zero_point = read_codes(args.b_zero_point);
+    const Status status = PackedB::pack(table, args.b.data, args.b.type == napi_int8_array, args.k,
+                                        args.n, args.ldb, args.transpose_b, zero_point.data(),
+                                        zero_point.size(), &packed, args.threads);
+    if (!status.ok()) return status;
+    b = &packed;
+  }
+  QuantizeParams tensor_params = {};
+  if (args.dynamic == Dynamic::kTensor) {
+    FloatRange range;
+    for (size_t index = 0; index < args.batch; ++index) {
+      const float* a = args.a.as<const float>() + index * args.stride_a;
+      for (size_t row = 0; row < args.m; ++row) {
+        range.include(*table.vector, a + row * args.lda, args.k);
+      }
+    }
+    tensor_params = dynamic_params(range);
+  }
+  if (args.batch == 1) return run_product(args, b, table, tensor_params, 0, args.threads, cancel);
+
+  // Many products take one thread each, few of them all threads together.
+  const size_t limit = args.threads == 0 ? ThreadPool::instance().size() : args.threads;
+  const double macs = static_cast<double>(args.batch) * static_cast<double>(args.m) *
+                      static_cast<double>(args.n) * static_cast<double>(args.k);
+  if (args.batch < limit || macs < 2.0 * kMinMacsPerThread) {
+    for (size_t index = 0; index < args.batch; ++index) {
+      const Status status = run_product(args, b, table, tensor_params, index, args.threads, cancel);
+      if (!status.ok()) return status;
+    }
+    return {};
+  }
+  std::mutex mutex;
+  Status failure;
+  ThreadPool::instance().parallel_for(args.batch, limit, [&](size_t index) {
+    if (is_aborted(cancel)) return;
+    const Status status = run_product(args, b, table, tensor_params, index, /*threads=*/1, cancel);
+    if (status.ok()) return;
+    const std::lock_guard<std::mutex> lock(mutex);
+    failure = status;
+  });
+  if (is_aborted(cancel)) return {Code::kAborted, "The call was aborted."};
+  return failure;
 }
 
 /// qgemm(words, a, b, out, scale, bias, bZeroPoint). Thread: JS.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// Packing of A and B, the same source for every ISA: the loops are plain and the compiler vectorises them with the flags
-/// of the room. Included once by kernels/<isa>/gemm.cc after Q8_TARGET is defined as the room's namespace.
+/// Packing of A and B, the same source for every ISA: the loops are plain and the compiler
+/// vectorises them with the flags of the room. Included once by kernels/<isa>/gemm.cc after
+/// Q8_TARGET is defined as the room's namespace.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -37,10 +38,11 @@ inline void flip_bytes(const uint8_t* in, size_t count, uint8_t flip, Element* o
   }
 }
 
-/// GemmKernels::pack_a for canonical u8 A stored as Element (uint8_t, or int16_t for multiply-adds of 16-bit pairs).
+/// GemmKernels::pack_a for canonical u8 A stored as Element (uint8_t, or int16_t for multiply-adds
+/// of 16-bit pairs).
 template <typename Element, size_t kKr>
-void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source, uint8_t flip, void* dst,
-            size_t dst_stride, int32_t* row_sum) {
+void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source,
+            uint8_t flip, void* dst, size_t dst_stride, int32_t* row_sum) {
   const size_t k = segments * segment_bytes;
   const size_t padded_k = (k + kKr - 1) / kKr * kKr;
   for (size_t r = 0; r < rows; ++r) {
@@ -73,8 +75,8 @@ inline void interleave(const int8_t (&rows)[kKr][kPanelWidth], int8_t* dst, int3
 
 /// GemmKernels::pack_b_panel for canonical s8 B.
 template <size_t kKr>
-void pack_b_panel(size_t k, size_t columns, const uint8_t* b, size_t stride_k, size_t stride_n, uint8_t flip, int8_t* dst,
-                  int32_t* column_sum) {
+void pack_b_panel(size_t k, size_t columns, const uint8_t* b, size_t stride_k, size_t stride_n,
+                  uint8_t flip, int8_t* dst, int32_t* column_sum) {
   for (size_t n = 0; n < kPanelWidth; ++n) column_sum[n] = 0;
   for (size_t k0 = 0; k0 < k; k0 += kKr) {
     int8_t rows[kKr][kPanelWidth] = {};
@@ -82,7 +84,8 @@ void pack_b_panel(size_t k, size_t columns, const uint8_t* b, size_t stride_k, s
     const uint8_t* in = b + k0 * stride_k;
     if (columns == kPanelWidth && stride_n == 1) {
       for (size_t j = 0; j < live; ++j) {
-        for (size_t n = 0; n < kPanelWidth; ++n) rows[j][n] = static_cast<int8_t>(in[j * stride_k + n] ^ flip);
+        for (size_t n = 0; n < kPanelWidth; ++n)
+          rows[j][n] = static_cast<int8_t>(in[j * stride_k + n] ^ flip);
       }
     } else {
       for (size_t n = 0; n < columns; ++n) {
