@@ -35,9 +35,6 @@ export interface RunContext {
   runSubgraph(graph: Graph, inputs: Tensor[]): Tensor[];
 }
 
-/** Bounds of input 0 beyond which the output changes no more: values outside count as the nearer bound. */
-export type Saturation = (node: Node) => [number, number];
-
 /**
  * How an operator takes part in static quantization. No trait = never quantized (the safe default).
  * - compute: has weights; 8-bit inputs and output, int32 bias. `weight` and `bias` are input indices, `axis` the output
@@ -56,10 +53,10 @@ export type QuantTrait =
       /** When false for a node, the node stays float; the reason is reported. */
       when?: (node: Node) => true | string;
     }
-  | { kind: 'elementwise'; inputs?: number[]; when?: (node: Node) => true | string; saturation?: Saturation }
+  | { kind: 'elementwise'; inputs?: number[]; when?: (node: Node) => true | string }
   | { kind: 'agnostic'; inputs?: number[]; when?: (node: Node) => true | string }
   | { kind: 'clamp' }
-  | { kind: 'fixed'; range: (node: Node) => [number, number]; saturation?: Saturation };
+  | { kind: 'fixed'; range: (node: Node) => [number, number] };
 
 /**
  * Physical order of a tensor in a program: 'row' = as ONNX writes it; 'nhwc' = channels last, for rank 3 and 4 values

@@ -9,17 +9,11 @@ function parameters({ attributes }: Node): { alpha: number; beta: number } {
   };
 }
 
-/** Where the output reaches 0 and 1. */
-function saturation(node: Node): [number, number] {
-  const { alpha, beta } = parameters(node);
-  return alpha > 0 ? [-beta / alpha, (1 - beta) / alpha] : [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
-}
-
 export const HardSigmoid = defineUnary({
   type: 'HardSigmoid',
   since: [6, 22],
   kind: 'hard_sigmoid',
-  quant: { kind: 'fixed', range: () => [0, 1], saturation },
+  quant: { kind: 'fixed', range: () => [0, 1] },
   parameters,
   compute: (x, alpha, beta) => Math.max(0, Math.min(1, alpha * x + beta)),
 });

@@ -5,6 +5,6 @@ export const HardSwish = defineUnary({
   type: 'HardSwish',
   since: [14, 22],
   kind: 'hard_swish',
-  quant: { kind: 'elementwise', saturation: () => [-3, Number.POSITIVE_INFINITY] },
+  quant: { kind: 'elementwise' },
   compute: (x) => x * Math.max(0, Math.min(1, x / 6 + 0.5)),
 });

@@ -47,12 +47,12 @@ type CalibrateOptions = ObserverOptions &
  */
 export async function calibrate(
   graph: Graph,
-  { observed, limits }: Pick<QuantPlan, 'observed' | 'limits'>,
+  { observed }: Pick<QuantPlan, 'observed'>,
   options: CalibrateOptions,
 ): Promise<Calibration> {
   const { calibration, signal, onProgress } = options;
   const engine = options.engine === 'auto' ? ((await ortIsAvailable()) ? 'ort' : 'q8') : options.engine;
-  const observers = new Map(observed.map((value) => [value, makeObserver(options, limits.get(value))]));
+  const observers = new Map(observed.map((value) => [value, makeObserver(options)]));
   const total = Array.isArray(calibration) ? calibration.length : undefined;
   let runs: ObservedRun[] | undefined;
   let samples = 0;
@@ -88,19 +88,19 @@ export async function calibrate(
   };
 }
 
-function makeObserver(options: ObserverOptions, limits: Range | undefined): Observer {
+function makeObserver(options: ObserverOptions): Observer {
   const { bins, percentile, activationSymmetric: symmetric } = options;
   switch (options.calibrationMethod) {
     case 'minmax':
-      return new MinMaxObserver(limits);
+      return new MinMaxObserver();
     case 'movingAverage':
-      return new MovingAverageObserver(options.momentum, limits);
+      return new MovingAverageObserver(options.momentum);
     case 'percentile':
-      return new HistogramObserver(bins, (histogram) => percentileRange(histogram, percentile, symmetric), limits);
+      return new HistogramObserver(bins, (histogram) => percentileRange(histogram, percentile, symmetric));
     case 'entropy':
-      return new HistogramObserver(bins, (histogram) => entropyRange(histogram, symmetric), limits);
+      return new HistogramObserver(bins, (histogram) => entropyRange(histogram, symmetric));
     case 'mse':
-      return new HistogramObserver(bins, (histogram) => mseRange(histogram, symmetric), limits);
+      return new HistogramObserver(bins, (histogram) => mseRange(histogram, symmetric));
   }
 }
 

@@ -40,8 +40,6 @@ export interface QuantPlan {
   activations: Map<Value, Value>;
   /** Heads whose range calibration has to find. */
   observed: Value[];
-  /** Observed heads whose readers take all values beyond these bounds for the bounds. */
-  limits: Map<Value, Range>;
   /** Heads whose range is known without data. */
   knownRanges: Map<Value, Range>;
   /** Heads whose scale is prescribed. */
@@ -112,7 +110,6 @@ class Planner {
       nodes: new Map(order.flatMap((node) => (this.#nodes.has(node) ? [[node, this.#nodes.get(node)!] as const] : []))),
       activations: new Map(),
       observed: [],
-      limits: new Map(),
       knownRanges: this.#knownRanges,
       knownScales: this.#knownScales,
       floatNodes: order.flatMap((node) => {
@@ -131,31 +128,7 @@ class Planner {
       }
     }
     plan.observed = [...heads].filter((head) => !this.#knownRanges.has(head) && !this.#knownScales.has(head));
-    const observed = new Set(plan.observed);
-    for (const [value, head] of plan.activations) {
-      if (!observed.has(head)) continue;
-      const { min, max } = this.#visibleRange(value);
-      const limits = plan.limits.get(head) ?? { min, max };
-      plan.limits.set(head, { min: Math.min(limits.min, min), max: Math.max(limits.max, max) });
-    }
     return plan;
-  }
-
-  /** Bounds beyond which no reader of the value tells numbers apart. What shares its scale is asked for itself. */
-  #visibleRange(value: Value): Range {
-    const all = { min: Number.NEGATIVE_INFINITY, max: Number.POSITIVE_INFINITY };
-    if (this.#outputs.has(value) || this.#captured.has(value) || value.consumerCount === 0) return all;
-    let [min, max] = [0, 0];
-    for (const node of value.consumers) {
-      const trait = this.#options.traitOf(node);
-      if (node.input(0) === value && node.outputs.some((output) => output && this.#sharesWith.get(output) === value))
-        continue;
-      if (!trait || !('saturation' in trait) || !trait.saturation) return all;
-      const [low, high] = trait.saturation(node);
-      min = Math.min(min, low);
-      max = Math.max(max, high);
-    }
-    return { min, max };
   }
 
   /** Quantizes the node, or says why not. */

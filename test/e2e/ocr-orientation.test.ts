@@ -17,8 +17,10 @@ import { renderLines, type TextLine } from '../../examples/ocr-orientation/lines
 import { InferenceSession, type QuantizeReport, quantize } from '../../lib';
 import { compareNodeByNode, EXACT_ORT } from './node-by-node';
 
-/** Lines of each noise level. */
-const LINES = 600;
+/** Lines of each noise level: near chance, fewer would leave more than the tolerance to luck. */
+const LINES = 2000;
+/** Lines that onnxruntime's exact but slow kernels classify as well. */
+const JUDGED_LINES = 300;
 /** Points of accuracy that int8 may lose at each level. */
 const TOLERANCE = 1;
 
@@ -31,7 +33,8 @@ describe('the text-direction classifier of PP-OCR in int8', function () {
   let judge: Classifier;
 
   before(async () => {
-    ({ model, report } = await quantize(MODEL, { mode: 'static', calibration: calibrationFeeds() }));
+    // Its own engine gives the same ranges, and so the same numbers, on every CPU.
+    ({ model, report } = await quantize(MODEL, { mode: 'static', calibration: calibrationFeeds(), engine: 'q8' }));
     float = (await ort.InferenceSession.create(MODEL, { logSeverityLevel: 3 })) as unknown as Classifier;
     int8 = await InferenceSession.create(model);
     judge = (await ort.InferenceSession.create(model, EXACT_ORT)) as unknown as Classifier;
@@ -44,7 +47,8 @@ describe('the text-direction classifier of PP-OCR in int8', function () {
       const labels = lines.map(({ label }) => label);
       const classes = { float: await classify(float, lines), int8: await classify(int8, lines) };
       const accuracy = { float: agreement(classes.float, labels), int8: agreement(classes.int8, labels) };
-      const same = agreement(classes.int8, await classify(judge, lines));
+      const judged = await classify(judge, lines.slice(0, JUDGED_LINES));
+      const same = agreement(judged, classes.int8);
       this.test!.title +=
         ` (float ${accuracy.float.toFixed(2)} %, int8 ${accuracy.int8.toFixed(2)} %, ` +
         `${agreement(classes.int8, classes.float).toFixed(2)} % as float, ${same.toFixed(2)} % as onnxruntime's int8)`;

@@ -5,7 +5,7 @@ import { lookupOp } from '../../lib/ops/registry';
 import { insertQdq } from '../../lib/quantize/insert-qdq';
 import { type PlanOptions, planQuantization } from '../../lib/quantize/plan';
 import { Tensor } from '../../lib/tensor/tensor';
-import { float, int, ints, NetworkBuilder } from './networks';
+import { int, ints, NetworkBuilder } from './networks';
 
 function plan(net: NetworkBuilder, options: Partial<PlanOptions> = {}) {
   inferShapes(net.graph, lookupOp);
@@ -20,7 +20,6 @@ function plan(net: NetworkBuilder, options: Partial<PlanOptions> = {}) {
     result,
     nodes: [...result.nodes.keys()].map(({ name }) => name),
     heads: Object.fromEntries([...result.activations].map(([value, head]) => [value.name, head.name])),
-    limits: Object.fromEntries([...result.limits].map(([{ name }, { min, max }]) => [name, [min, max]])),
     observed: result.observed.map(({ name }) => name),
     reasons: Object.fromEntries(result.floatNodes.map(({ node, reason }) => [node.name, reason])),
   };
@@ -52,27 +51,6 @@ describe('planQuantization', () => {
     assert.deepEqual(heads, { turned: 'x', x: 'x', conv: 'conv', pool: 'conv', flat: 'conv' });
     assert.deepEqual(observed.sort(), ['conv', 'x']);
     assert.deepEqual(nodes, ['turned', 'conv', 'pool', 'flat']);
-  });
-
-  it('knows beyond which bounds readers see no difference', () => {
-    const INFINITY = Number.POSITIVE_INFINITY;
-    const net = new NetworkBuilder();
-    const conv = net.conv('conv', net.input('x', IMAGE), [4, 4, 1, 1]);
-    const pool = net.node('MaxPool', 'pool', [conv], { kernel_shape: ints(2, 2) });
-    const swish = net.node('HardSwish', 'swish', [pool]);
-    const gate = net.conv('gate', swish, [4, 4, 1, 1]);
-    const alpha = net.node('HardSigmoid', 'steep', [gate], { alpha: float(0.5), beta: float(0.25) });
-    const both = net.conv('both', alpha, [4, 4, 1, 1]);
-    net.output(net.node('HardSwish', 'both_swish', [both]));
-    net.output(net.node('HardSigmoid', 'both_sigmoid', [both], { alpha: float(0.5), beta: float(0.25) }));
-    const given = net.conv('given', swish, [4, 4, 1, 1]);
-    net.output(net.node('HardSwish', 'given_swish', [given]));
-    net.output(given);
-    const { limits } = plan(net);
-    assert.deepEqual(limits.conv, [-3, INFINITY]);
-    assert.deepEqual(limits.gate, [-0.5, 1.5]);
-    assert.deepEqual(limits.both, [-3, INFINITY]);
-    for (const name of ['x', 'given', 'swish']) assert.deepEqual(limits[name], [-INFINITY, INFINITY], name);
   });
 
   it('leaves alone what has no quantized neighbour', () => {

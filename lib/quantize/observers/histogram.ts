@@ -4,10 +4,9 @@
  * counts depend on neither the order of values nor the shapes of the tensors that they came in.
  */
 import type { Range } from '../scale';
-import { type Observer, UNLIMITED } from './observer';
+import type { Observer } from './observer';
 
 export class Histogram {
-  readonly #limits: Range;
   /** Bins on each side of zero. */
   readonly half: number;
   /** `counts[half + i]` values lie in [i, i + 1) * width. Zeros are not among them. */
@@ -25,10 +24,8 @@ export class Histogram {
   /**
    * @param bins the least number of bins that cover the largest magnitude; at most twice as many do. The counts take
    * 32 * bins bytes.
-   * @param limits values beyond count as the limits.
    */
-  constructor(bins: number, limits = UNLIMITED) {
-    this.#limits = limits;
+  constructor(bins: number) {
     this.half = 2 * bins;
     this.counts = new Float64Array(2 * this.half);
   }
@@ -50,16 +47,13 @@ export class Histogram {
   /** Counts the finite elements of `data`. */
   add(data: Float32Array): void {
     const { counts, half } = this;
-    const { min: low, max: high } = this.#limits;
     let bound = 2 ** this.#exponent;
     for (let i = 0; i < data.length; i++) {
-      let value = data[i];
+      const value = data[i];
       if (value - value !== 0) {
         this.sawNonFinite = true;
         continue;
       }
-      if (value < low) value = low;
-      else if (value > high) value = high;
       if (value === 0) {
         this.zeros++;
         continue;
@@ -131,8 +125,8 @@ export class HistogramObserver implements Observer {
   readonly #histogram: Histogram;
   readonly #choose: (histogram: Histogram) => Range;
 
-  constructor(bins: number, choose: (histogram: Histogram) => Range, limits = UNLIMITED) {
-    this.#histogram = new Histogram(bins, limits);
+  constructor(bins: number, choose: (histogram: Histogram) => Range) {
+    this.#histogram = new Histogram(bins);
     this.#choose = choose;
   }
 

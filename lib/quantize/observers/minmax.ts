@@ -1,17 +1,12 @@
 /** Ranges from the smallest and largest values of the samples: overall, or averaged over samples. */
 import { type Range, rangeOf } from '../scale';
-import { allFinite, clampTo, type Observer, UNLIMITED } from './observer';
+import { allFinite, type Observer } from './observer';
 
 /** The smallest and largest value of all samples. */
 export class MinMaxObserver implements Observer {
-  readonly #limits: Range;
   #min = Number.POSITIVE_INFINITY;
   #max = Number.NEGATIVE_INFINITY;
   sawNonFinite = false;
-
-  constructor(limits = UNLIMITED) {
-    this.#limits = limits;
-  }
 
   observe(data: Float32Array): void {
     if (data.length === 0) return;
@@ -22,7 +17,7 @@ export class MinMaxObserver implements Observer {
   }
 
   get range(): Range {
-    return this.#min <= this.#max ? clampTo({ min: this.#min, max: this.#max }, this.#limits) : { min: 0, max: 0 };
+    return this.#min <= this.#max ? { min: this.#min, max: this.#max } : { min: 0, max: 0 };
   }
 }
 
@@ -32,20 +27,18 @@ export class MinMaxObserver implements Observer {
  */
 export class MovingAverageObserver implements Observer {
   readonly #momentum: number;
-  readonly #limits: Range;
   #samples = 0;
   #min = 0;
   #max = 0;
   sawNonFinite = false;
 
-  constructor(momentum: number, limits = UNLIMITED) {
+  constructor(momentum: number) {
     this.#momentum = momentum;
-    this.#limits = limits;
   }
 
   observe(data: Float32Array): void {
     if (data.length === 0) return;
-    const { min, max } = clampTo(rangeOf(data), this.#limits);
+    const { min, max } = rangeOf(data);
     const weight = Math.max(this.#momentum, 1 / ++this.#samples);
     this.#min += weight * (min - this.#min);
     this.#max += weight * (max - this.#max);

@@ -10,15 +10,6 @@ export interface Observer {
   readonly range: Range;
 }
 
-/** The whole line. */
-export const UNLIMITED: Range = { min: Number.NEGATIVE_INFINITY, max: Number.POSITIVE_INFINITY };
-
-/** `range` as seen by readers that take values beyond `limits` for the limits. */
-export function clampTo({ min, max }: Range, limits: Range): Range {
-  const clamp = (x: number) => Math.min(Math.max(x, limits.min), limits.max);
-  return { min: clamp(min), max: clamp(max) };
-}
-
 /** Multiplying by zero keeps NaN and turns infinities into NaN, which a sum then carries to its end. */
 export function allFinite(data: Float32Array): boolean {
   let sum = 0;
