@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /// Transcendental functions for the vector kernels: branch-free float code that a compiler
 /// vectorizes, with the same bits on every ISA (only +, -, *, /, integer shifts and comparisons; no
-/// libm, no contraction). Polynomials are Chebyshev fits made for these ranges. Largest errors found
-/// over 10^6 points with normal results, in ulp: exp 1.1, log 1, tanh 1.5, sigmoid 2.5, erf 3,
-/// silu 2.5, softplus 2.5; pow goes through double precision.
+/// libm, no contraction). Polynomials are Chebyshev fits made for these ranges. Largest errors
+/// found over 10^6 points with normal results, in ulp: exp 1.1, log 1, tanh 1.5, sigmoid 2.5, erf
+/// 3, silu 2.5, softplus 2.5; pow goes through double precision.
 #pragma once
 
 #include <cmath>

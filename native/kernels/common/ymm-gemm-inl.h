@@ -109,8 +109,7 @@ Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& panel_o
   // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
   const __m256 upper = _mm256_set1_ps(e.hi);
   const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
-  const __m128i least =
-      _mm_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point));
+  const __m128i least = _mm_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point));
   const bool is_signed = e.kind == OutKind::kS8;
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     if (r >= rows) return;

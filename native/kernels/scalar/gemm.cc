@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
-/// The reference GEMM: u8 x s8 -> s32, one column of a tile after the other, plain C++. Every other room must give these
-/// bits. Packed B is K1N16. Sums are made as uint32 so that they wrap, as int32 accumulators of SIMD do.
+/// The reference GEMM: u8 x s8 -> s32, one column of a tile after the other, plain C++. Every other
+/// room must give these bits. Packed B is K1N16. Sums are made as uint32 so that they wrap, as
+/// int32 accumulators of SIMD do.
 #define Q8_TARGET scalar
 #include "kernels/common/gemm-pack-inl.h"
 
@@ -9,7 +10,8 @@ namespace {
 
 constexpr size_t kRows = 4;
 
-/// Round half to even for |x| < 2^22: the sum's unit in the last place is 1, so the addition does the rounding.
+/// Round half to even for |x| < 2^22: the sum's unit in the last place is 1, so the addition does
+/// the rounding.
 inline int32_t round_half_even(float x) {
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
   const float shifted = x + kMagic;
@@ -41,8 +43,8 @@ inline void store(const Epilogue& e, size_t row, size_t column, uint32_t acc, vo
   static_cast<uint8_t*>(c)[index] = static_cast<uint8_t>(round_half_even(y) + e.zero_point);
 }
 
-void gemm_4x16(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b, size_t /*panel_stride*/,
-               const Epilogue& epilogue, void* c, size_t ldc) {
+void gemm_4x16(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
+               size_t /*panel_stride*/, const Epilogue& epilogue, void* c, size_t ldc) {
   for (size_t r = 0; r < rows; ++r) {
     const uint8_t* a_row = static_cast<const uint8_t*>(a) + r * lda;
     uint32_t acc[kPanelWidth] = {};
@@ -78,8 +80,15 @@ constexpr GemmTile kTiles[] = {{"4x16", kRows, kPanelWidth, gemm_4x16}};
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
-    /*kr=*/1, /*a_element_bytes=*/1, /*a_in_place=*/true,   /*a_signed=*/false, pack_a<uint8_t, 1>,
-    pack_b_panel<1>, kTiles, /*tile_count=*/1, peak_loop,
+    /*kr=*/1,
+    /*a_element_bytes=*/1,
+    /*a_in_place=*/true,
+    /*a_signed=*/false,
+    pack_a<uint8_t, 1>,
+    pack_b_panel<1>,
+    kTiles,
+    /*tile_count=*/1,
+    peak_loop,
 };
 
 }  // namespace q8::scalar
