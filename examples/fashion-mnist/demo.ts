@@ -104,7 +104,12 @@ async function makeCandidates(network: string, calibration: Images, threads: num
     ['float32', float],
     ['int8', int8],
   ] as const) {
-    const session = await ort.InferenceSession.create(bytes, { intraOpNumThreads: threads, logSeverityLevel: 3 });
+    const session = await ort.InferenceSession.create(bytes, {
+      intraOpNumThreads: threads,
+      logSeverityLevel: 3,
+      // Its idle threads would otherwise spin on the cores while the others are measured.
+      extra: { session: { intra_op: { allow_spinning: '0' } } },
+    });
     candidates.push({ label: `onnxruntime-node ${type}`, session: session as unknown as Session, bytes: bytes.length });
   }
   return candidates;

@@ -142,6 +142,8 @@ async function ortContender(
   const session = await ort.InferenceSession.create(writeModel(graphToProto(graph)), {
     intraOpNumThreads: threads,
     logSeverityLevel: 3,
+    // Its idle threads would otherwise spin on the cores while q8 is measured.
+    extra: { session: { intra_op: { allow_spinning: '0' } } },
   });
   const feeds = { a: new ort.Tensor(typeOf(a), a, [m, k]) };
   // A preallocated output, as qgemm has one.

@@ -32,7 +32,12 @@ export async function benchNets(options: NetOptions, onRow: (row: NetRow) => voi
   for (const threads of options.threads) {
     for (const { name, bytes } of models) {
       using session = await InferenceSession.create(bytes, { threads });
-      const baseline = await ort.InferenceSession.create(bytes, { intraOpNumThreads: threads, logSeverityLevel: 3 });
+      const baseline = await ort.InferenceSession.create(bytes, {
+        intraOpNumThreads: threads,
+        logSeverityLevel: 3,
+        // Its idle threads would otherwise spin on the cores while q8 is measured.
+        extra: { session: { intra_op: { allow_spinning: '0' } } },
+      });
       const [feed] = randomFeeds(session.inputMetadata, 1, options.shapes);
       const ortFeed = Object.fromEntries(
         Object.entries(feed).map(([key, { type, data, dims }]) => [
