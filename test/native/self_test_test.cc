@@ -54,16 +54,13 @@ Q8_TEST(self_test_names_what_differs) {
   Q8_CHECK(self_test(table, scalar()) == "depthwise", self_test(table, scalar()));
 }
 
-Q8_TEST(self_test_is_quick) {
-  using Clock = std::chrono::steady_clock;
-  const KernelTable& table = selected_table();
-  double best = 1e9;
-  for (int round = 0; round < 5; ++round) {
-    const Clock::time_point start = Clock::now();
-    self_test(table, scalar());
-    best = std::min(best, std::chrono::duration<double, std::milli>(Clock::now() - start).count());
-  }
-  Q8_CHECK(best < 5, std::to_string(best) + " ms");
+/// It takes about a millisecond. The bound only tells a hang from an emulated CPU, which is a
+/// hundred times slower; nothing here depends on how fast the machine is.
+Q8_TEST(self_test_ends_soon) {
+  const auto start = std::chrono::steady_clock::now();
+  Q8_CHECK(self_test(selected_table(), scalar()).empty(), selected_table().isa);
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  Q8_CHECK(seconds.count() < 10, std::to_string(seconds.count()) + " s");
 }
 
 }  // namespace q8::test
