@@ -2,7 +2,6 @@
 /// The self-test passes what is right, names what is wrong, and is quick.
 #include "cpu/self_test.h"
 
-#include <algorithm>
 #include <chrono>
 #include <string>
 
