@@ -1,19 +1,25 @@
 // Writes docs/kernels.md: how close every GEMM micro-kernel comes to the multiply limit of CPUs that need not be at
 // hand. Takes the K loops out of the compiled objects of both architectures and lets llvm-mca run them on its models
-// of the cores.
-//   node scripts/kernels-report.mjs            (needs llvm-19 and both builds; see scripts/test-isa.mjs)
+// of the cores. Where qemu-user has the instructions, it also counts what a whole tile executes.
+//   node scripts/kernels-report.mjs            (needs llvm-19, a C compiler, qemu-user 7.2, and the builds of
+//                                               scripts/test-isa.mjs, which it brings up to date)
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const ITERATIONS = 200;
 const PANEL = 16;
+/** Depth of the tiles whose instructions are counted, and how often one runs: what starts and ends the process cancels. */
+const COUNT_K = 512;
+const COUNT_TIMES = 200;
 
 /**
  * By room: the instruction that stands for a multiply-accumulate, how many of them one K step of kr needs for so many
- * rows of a panel, and the cores of llvm-mca to run on.
+ * rows of a panel, the cores of llvm-mca to run on, and the CPU model of qemu-user that has the instructions (none of
+ * them has AVX-VNNI or AVX-512).
  */
 const ROOMS = {
   avx2: {
@@ -22,6 +28,7 @@ const ROOMS = {
     kr: 2,
     perPanel: (rows) => 2 * rows,
     cpus: ['haswell', 'skylake', 'znver3', 'alderlake'],
+    model: 'Haswell',
   },
   avxvnni: {
     arch: 'x64',
@@ -44,13 +51,21 @@ const ROOMS = {
     perPanel: (rows) => rows,
     cpus: ['icelake-server', 'sapphirerapids', 'znver4'],
   },
-  neon: { arch: 'arm64', multiply: 'sadalp', kr: 2, perPanel: (rows) => 4 * rows, cpus: ['cortex-a72', 'neoverse-n1'] },
+  neon: {
+    arch: 'arm64',
+    multiply: 'sadalp',
+    kr: 2,
+    perPanel: (rows) => 4 * rows,
+    cpus: ['cortex-a72', 'neoverse-n1'],
+    model: 'cortex-a72',
+  },
   neondot: {
     arch: 'arm64',
     multiply: 'sdot',
     kr: 4,
     perPanel: (rows) => 4 * rows,
     cpus: ['neoverse-n1', 'neoverse-v1', 'neoverse-v2', 'apple-m1'],
+    model: 'neoverse-n1',
   },
   neoni8mm: {
     arch: 'arm64',
@@ -58,6 +73,7 @@ const ROOMS = {
     kr: 8,
     perPanel: (rows) => 8 * Math.ceil(rows / 2),
     cpus: ['neoverse-v1', 'neoverse-v2', 'neoverse-n2'],
+    model: 'max',
   },
 };
 const TRIPLES = {
@@ -66,6 +82,8 @@ const TRIPLES = {
 };
 
 requireTools();
+const scratch = mkdtempSync(join(tmpdir(), 'q8-kernels-'));
+const plugin = buildPlugin();
 const builds = { [process.arch]: 'build' };
 builds[process.arch === 'x64' ? 'arm64' : 'x64'] = process.arch === 'x64' ? 'build-linux-arm64' : 'build-linux-x64';
 const sections = Object.entries(ROOMS).flatMap(([room, traits]) => {
@@ -74,6 +92,7 @@ const sections = Object.entries(ROOMS).flatMap(([room, traits]) => {
 });
 if (sections.length === 0) fail('No built kernels. Build them with: npm run build:native -- --target linux-arm64');
 writeFileSync(join(root, 'docs/kernels.md'), `${introduction()}\n${sections.join('\n')}`);
+rmSync(scratch, { recursive: true });
 
 /** One table: kernels down, cores across. */
 function reportRoom(room, traits, object) {
@@ -85,7 +104,7 @@ function reportRoom(room, traits, object) {
     .sort((a, b) => b.rows - a.rows);
   const runs = traits.cpus.map((cpu) => simulate(cpu, traits, [limit, ...kernels]));
   const best = traits.cpus.map((_, column) => runs[column][0].cycles / limit.multiplies);
-  const header = ['tile', `${traits.multiply} / loads / other`, 'per MAC', 'stack', ...traits.cpus];
+  const header = ['tile', `${traits.multiply} / loads / other`, 'per MAC', 'executed', 'stack', ...traits.cpus];
   const rows = kernels.map((kernel, index) => {
     const steps = kernel.multiplies / (traits.perPanel(kernel.rows) * kernel.panels);
     const cells = traits.cpus.map((_, column) => {
@@ -96,10 +115,12 @@ function reportRoom(room, traits, object) {
     const per = (count) => Number((count / steps).toFixed(1));
     const counts = [kernel.multiplies, kernel.loads, kernel.others].map(per).join(' / ');
     const macs = steps * traits.kr * kernel.rows * kernel.panels * PANEL;
-    return [kernel.tile, counts, (kernel.body.length / macs).toFixed(4), kernel.stack, ...cells];
+    const executed = countExecuted(room, traits, kernel)?.toFixed(4) ?? '';
+    return [kernel.tile, counts, (kernel.body.length / macs).toFixed(4), executed, kernel.stack, ...cells];
   });
   const limits = [
     'limit',
+    '',
     '',
     '',
     '',
@@ -107,6 +128,35 @@ function reportRoom(room, traits, object) {
   ];
   const lines = [header, header.map(() => '---'), ...rows, limits].map((cells) => `| ${cells.join(' | ')} |`);
   return `## ${room}\n\nOne K step is ${traits.kr} k.\n\n${lines.join('\n')}\n`;
+}
+
+/** Instructions per multiply-add of a call of the tile, counted under emulation; undefined where there is no emulator. */
+function countExecuted(room, { arch, model }, { tile, rows, panels }) {
+  if (!model || !plugin) return undefined;
+  const tests = arch === process.arch ? 'build-native-tests' : builds[arch];
+  const [emulator, sysroot] = arch === 'x64' ? ['qemu-x86_64', []] : ['qemu-aarch64', ['-L', '/usr/aarch64-linux-gnu']];
+  const program = join(root, tests, 'test/native/q8_run_tile');
+  // Instances that only serve the last rows of a tile are in no list.
+  const { stdout: tiles } = spawnSync(emulator, [...sysroot, '-cpu', model, program, room], { encoding: 'utf8' });
+  if (!tiles.includes(`${tile} `)) return undefined;
+  const count = (times) => {
+    const options = [...sysroot, '-cpu', model, '-plugin', plugin, program, room, tile, String(COUNT_K), String(times)];
+    const { status, stderr } = spawnSync(emulator, options, { encoding: 'utf8' });
+    if (status !== 0) fail(`${emulator} ${options.join(' ')}: ${stderr}`);
+    return Number(/^instructions (\d+)$/m.exec(stderr)[1]);
+  };
+  return (count(COUNT_TIMES + 1) - count(1)) / COUNT_TIMES / (rows * panels * PANEL * COUNT_K);
+}
+
+/** The counting plugin for qemu-user, after the programs that it counts. Undefined, and said so, where that is not to be had. */
+function buildPlugin() {
+  const file = join(scratch, 'count-instructions.so');
+  const source = join(root, 'scripts/count-instructions.c');
+  const compiled = spawnSync('cc', ['-O2', '-shared', '-fPIC', '-o', file, source], { stdio: 'inherit' }).status === 0;
+  const { stdout } = spawnSync('qemu-aarch64', ['--help'], { encoding: 'utf8' });
+  if (compiled && stdout?.includes('-plugin')) return file;
+  process.stderr.write('q8: instructions are not counted: that takes cc and a qemu-user with plugins\n');
+  return undefined;
 }
 
 /** The K loop of every multiply<rows, panels> (gemm<> where that is inlined), and of peak_loop (without a tile). */
@@ -203,7 +253,11 @@ Each line is the K loop of one micro-kernel, taken from the compiled object (GCC
 run by llvm-mca ${version} on its model of the core. A cell says: cycles per K step, percent of the core's multiply
 limit, and what holds the loop back: a port of the model, the front end, or latency. The limit is what the model gives
 for the room's register-only peak loop, without loads. "stack" counts accesses to the stack inside the loop: 0 means
-that nothing spills. Counts of instructions are per K step; "per MAC" counts all instructions of the loop.
+that nothing spills. Counts of instructions are per K step; "per MAC" counts all instructions of the loop. "executed" is
+what a whole call of the tile at K = ${COUNT_K} executed per multiply-add, its beginning and int32 epilogue included: counted
+by running it under qemu-user as ${Object.entries(ROOMS)
+    .flatMap(([room, { model }]) => (model ? [`${model} (${room})`] : []))
+    .join(', ')}. qemu has no AVX-VNNI and no AVX-512.
 
 These are models, not measurements: all loads hit the first-level cache, the models differ from the silicon in places
 (the one of cortex-a72 is that of cortex-a57, apple-m1 uses that of an older Apple core, sapphirerapids lacks the second
