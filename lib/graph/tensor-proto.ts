@@ -1,7 +1,17 @@
 /** TensorProto to Tensor and back. Reading keeps raw bytes in place when their alignment allows it; writing never copies. */
 import { expected, type Q8Error } from '../errors';
 import { DataLocation, type TensorProto, toBigInt, toSafeInteger } from '../onnx/proto';
-import { allocate, bytesOf, type DType, dtypeFromOnnx, onnxCodeOf, viewOf } from '../tensor/dtype';
+import {
+  allocate,
+  bytesOf,
+  type DType,
+  dtypeFromOnnx,
+  fileBytesOf,
+  isFourBit,
+  onnxCodeOf,
+  viewOf,
+} from '../tensor/dtype';
+import { packNibbles, unpackNibbles } from '../tensor/nibbles';
 import { sizeOf } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
 
@@ -29,11 +39,12 @@ export function tensorFromProto(proto: TensorProto, where: string): Tensor {
   return new Tensor(dtype, data as never, dims);
 }
 
-/** The message of a tensor; its bytes are a view of the tensor's data. */
+/** The message of a tensor; its bytes are a view of the tensor's data, except that 4-bit elements are packed. */
 export function tensorToProto(tensor: Tensor, name: string): TensorProto {
   const proto: TensorProto = { name, dims: [...tensor.dims], dataType: onnxCodeOf(tensor.type) };
   const { data } = tensor;
-  if (Array.isArray(data)) proto.stringData = data.map((text) => new TextEncoder().encode(text));
+  if (isFourBit(tensor.type)) proto.rawData = packNibbles(data as Int8Array | Uint8Array);
+  else if (Array.isArray(data)) proto.stringData = data.map((text) => new TextEncoder().encode(text));
   else proto.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return proto;
 }
@@ -44,10 +55,10 @@ function malformed(rule: string, where: string, received: unknown): Q8Error {
 
 /** The bytes as they stand in the file: little-endian, which every platform of q8 is. */
 function fromRaw(raw: Uint8Array, dtype: Exclude<DType, 'string'>, size: number, where: string): unknown {
+  const bytes = fileBytesOf(dtype, size);
+  if (raw.byteLength !== bytes) throw malformed(`${bytes} bytes of ${dtype} data`, where, raw.byteLength);
+  if (isFourBit(dtype)) return unpackNibbles(raw, dtype, size);
   const elementBytes = bytesOf(dtype);
-  if (raw.byteLength !== size * elementBytes) {
-    throw malformed(`${size * elementBytes} bytes of ${dtype} data`, where, raw.byteLength);
-  }
   if (raw.byteOffset % elementBytes === 0) return viewOf(dtype, raw.buffer, raw.byteOffset, size);
   const copy = new Uint8Array(raw.byteLength);
   copy.set(raw);
@@ -56,6 +67,14 @@ function fromRaw(raw: Uint8Array, dtype: Exclude<DType, 'string'>, size: number,
 
 function fromTypedField(proto: TensorProto, dtype: DType, size: number, where: string): unknown {
   const field = typedField(proto, dtype);
+  if (isFourBit(dtype)) {
+    // Each element of the field is a byte, and so two codes.
+    const bytes = Uint8Array.from(field as number[]);
+    if (bytes.length !== fileBytesOf(dtype, size)) {
+      throw malformed(`${fileBytesOf(dtype, size)} bytes of ${dtype} data`, where, bytes.length);
+    }
+    return unpackNibbles(bytes, dtype, size);
+  }
   if (field.length !== size) throw malformed(`${size} elements of ${dtype} data`, where, field.length);
   if (dtype === 'string') {
     const decoder = new TextDecoder();

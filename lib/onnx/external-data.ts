@@ -7,7 +7,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { promisify } from 'node:util';
 import { expected, Q8Error } from '../errors';
-import { bytesOf, dtypeFromOnnx } from '../tensor/dtype';
+import { dtypeFromOnnx, fileBytesOf, type DType } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
 import {
   DataLocation,
@@ -107,7 +107,7 @@ function parseRange(tensor: TensorProto): Range {
   if (dtype === 'string') throw bad('a numeric type', tensor, dtype);
   const dims = (tensor.dims ?? []).map((dim) => toSafeInteger(dim, `a dimension of tensor "${tensor.name ?? ''}"`));
   if (dims.some((dim) => dim < 0)) throw bad('non-negative dimensions', tensor, dims);
-  const bytes = byteSize(dims, bytesOf(dtype), tensor);
+  const bytes = byteSize(dims, dtype, tensor);
 
   const length = entries.has('length') ? parseCount(entries.get('length')!, 'length', tensor) : bytes;
   if (length !== bytes) throw bad(`a length of ${bytes} bytes (its type and dims)`, tensor, length);
@@ -119,14 +119,14 @@ function parseRange(tensor: TensorProto): Range {
   };
 }
 
-function byteSize(dims: number[], elementBytes: number, tensor: TensorProto): number {
+function byteSize(dims: number[], dtype: DType, tensor: TensorProto): number {
   let elements: number;
   try {
     elements = sizeOf(dims);
   } catch {
     throw bad('a shape of less than 2^53 elements', tensor, dims);
   }
-  return elements * elementBytes;
+  return fileBytesOf(dtype, elements);
 }
 
 function parseCount(text: string, key: string, tensor: TensorProto): number {

@@ -1,9 +1,9 @@
 /**
- * QuantizeLinear (ai.onnx 10, 13, 19, 21, 23; com.microsoft 1): real values to codes of 8 or 16 bits, per tensor, per axis
+ * QuantizeLinear (ai.onnx 10, 13, 19, 21, 23; com.microsoft 1): real values to codes of 4, 8 or 16 bits, per tensor, per axis
  * or per block.
  */
 import type { Node } from '../graph/graph';
-import { allocate, type DType, dtypeFromOnnx } from '../tensor/dtype';
+import { allocate, type CodeDType, codeRange, type DType, dtypeFromOnnx, isCodeDType } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
 import { defineOp, type OpDefinition } from './define-op';
@@ -11,18 +11,16 @@ import { axisOf, modelError, shapeAs } from './families/inference';
 import { forEachScaled } from './families/granularity';
 import { wantsNhwc } from './families/layout-preference';
 import { existingLayout, physicalAxis, physicalOrder } from './families/lowering';
-import { codeLimits, quantizeCode, spread } from './families/quantization';
+import { quantizeCode, spread } from './families/quantization';
 import { split3 } from './families/strided';
 import { scalarOf, toDoubles } from './families/values';
 
-const CODE_TYPES: readonly DType[] = ['uint8', 'int8', 'uint16', 'int16'];
-
 /** The zero point's type decides; without one the attribute, and uint8 by default. */
-function outputType(node: Node, zeroPoint: DType | undefined): DType {
+function outputType(node: Node, zeroPoint: DType | undefined): CodeDType {
   const code = node.attributes.int('output_dtype', 0);
   const dtype =
     zeroPoint ?? (code === 0 ? 'uint8' : dtypeFromOnnx(code, `attribute "output_dtype" of node "${node.name}"`));
-  if (!CODE_TYPES.includes(dtype)) throw modelError(node, `one of ${CODE_TYPES.join(', ')}`, 'the output type', dtype);
+  if (!isCodeDType(dtype)) throw modelError(node, 'an integer type of 4, 8 or 16 bits', 'the output type', dtype);
   return dtype;
 }
 
@@ -32,7 +30,7 @@ export const QuantizeLinear = defineOp({
   inferShape: (context) => [shapeAs(context, outputType(context.node, context.optionalInput(2)?.dtype))],
   run([x, scale, zeroPoint], { node }) {
     const dtype = outputType(node, zeroPoint?.type);
-    const [min, max] = codeLimits(dtype);
+    const [min, max] = codeRange(dtype);
     const values = toDoubles(x!);
     const scales = toDoubles(scale!);
     const zeros = spread(node, 'the zero point', zeroPoint, scales.length);

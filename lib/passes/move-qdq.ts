@@ -5,13 +5,8 @@
  */
 import { Attributes } from '../graph/attributes';
 import type { Graph, Node, Value } from '../graph/graph';
-import {
-  codeLimits,
-  dequantizeCode,
-  type Quantization,
-  quantizeCode,
-  sameQuantization,
-} from '../ops/families/quantization';
+import { dequantizeCode, type Quantization, quantizeCode, sameQuantization } from '../ops/families/quantization';
+import { codeRange } from '../tensor/dtype';
 import { transpose } from '../ops/families/strided';
 import { Tensor } from '../tensor/tensor';
 import { onlyConsumer } from './matching';
@@ -84,7 +79,7 @@ function padCode(node: Node, to: Quantization, exact: boolean): number | undefin
   const value = node.input(2);
   if (value && !value.constant) return undefined;
   const real = value ? Number((value.constant!.data as Float32Array)[0]) : 0;
-  const code = quantizeCode(real, to.scale, to.zeroPoint, ...codeLimits(to.dtype));
+  const code = quantizeCode(real, to.scale, to.zeroPoint, ...codeRange(to.dtype));
   return exact && dequantizeCode(code, to.scale, to.zeroPoint) !== real ? undefined : code;
 }
 

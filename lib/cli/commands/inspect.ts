@@ -5,7 +5,7 @@ import { graphFromProto } from '../../graph/from-proto';
 import type { Graph, Node } from '../../graph/graph';
 import { InferenceSession } from '../../index';
 import { readModel } from '../../onnx/read';
-import { bytesOf } from '../../tensor/dtype';
+import { fileBytesOf } from '../../tensor/dtype';
 import type { CommandContext } from '../context';
 import { formatPairs, formatTable } from '../ui/table';
 import { formatBytes, formatShape } from '../ui/units';
@@ -71,7 +71,7 @@ function countConstants(graph: Graph): Inspection['constants'] {
   for (const { constant } of graph.constants()) {
     if (!constant) continue;
     const { count, bytes } = constants[constant.type] ?? { count: 0, bytes: 0 };
-    constants[constant.type] = { count: count + 1, bytes: bytes + constant.size * bytesOf(constant.type) };
+    constants[constant.type] = { count: count + 1, bytes: bytes + fileBytesOf(constant.type, constant.size) };
   }
   return constants;
 }

@@ -5,7 +5,7 @@
  * zero point is added as an integer.
  */
 import type { Node } from '../../graph/graph';
-import { codeRange, type DType, type QuantizedDType } from '../../tensor/dtype';
+import { allocate, type CodeDType, codeRange, type DType, type QuantizedDType } from '../../tensor/dtype';
 import { roundHalfEven } from '../../tensor/rounding';
 import { Tensor } from '../../tensor/tensor';
 import type { LowerContext } from '../define-op';
@@ -21,13 +21,6 @@ export interface Quantization {
   scale: number;
   zeroPoint: number;
   dtype: QuantizedDType;
-}
-
-/** Smallest and largest code of a quantized type of 8 or 16 bits. */
-export function codeLimits(dtype: DType): [number, number] {
-  if (dtype === 'uint16') return [0, 65535];
-  if (dtype === 'int16') return [-32768, 32767];
-  return codeRange(dtype as QuantizedDType);
 }
 
 /** Clamps, rounds half to even, then adds the zero point. NaN gives `min`. */
@@ -96,12 +89,16 @@ export function dequantizeTensor(
   return out;
 }
 
-/** float32 elements as a quantized tensor. */
-export function quantizeTensor(values: Float32Array, dims: readonly number[], to: Quantization): Tensor {
+/** float32 elements as a tensor of codes. */
+export function quantizeTensor(
+  values: Float32Array,
+  dims: readonly number[],
+  to: Pick<Quantization, 'scale' | 'zeroPoint'> & { dtype: CodeDType },
+): Tensor {
   const [min, max] = codeRange(to.dtype);
-  const out = to.dtype === 'uint8' ? new Uint8Array(values.length) : new Int8Array(values.length);
+  const out = allocate(to.dtype, values.length);
   for (let i = 0; i < out.length; i++) out[i] = quantizeCode(values[i], to.scale, to.zeroPoint, min, max);
-  return new Tensor(to.dtype, out, dims);
+  return new Tensor<DType>(to.dtype, out, dims);
 }
 
 /** uint8 parameters from a tensor's own range, which always includes 0. An empty or all-zero tensor gets scale 1. */
