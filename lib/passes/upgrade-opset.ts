@@ -11,8 +11,10 @@ import { lookupOp } from '../ops/registry';
 import { Tensor } from '../tensor/tensor';
 import { isOp } from './matching';
 
+/** What models become unless something newer is needed; every runtime of the last years reads it. */
+export const USUAL_OPSET = 17;
 /** The newest opset that the steps below lead to. Models beyond it stay as they are. */
-export const NEWEST_UPGRADE = 17;
+export const NEWEST_UPGRADE = 21;
 /** Earlier targets would see operators in a spelling newer than theirs. */
 const OLDEST_TARGET = 13;
 /** Opset 6 is the oldest whose elementwise operators can be carried over. */
@@ -50,15 +52,24 @@ const STEPS: readonly Step[] = [
     apply: (graph, node) => intsToInput(graph, node, 'axes', 1),
   },
   { until: 13, ops: ['Split'], apply: (graph, node) => intsToInput(graph, node, 'split', 1) },
+  {
+    until: 18,
+    ops: ['L1', 'L2', 'LogSum', 'LogSumExp', 'Max', 'Mean', 'Min', 'Prod', 'SumSquare'].map((name) => `Reduce${name}`),
+    apply: (graph, node) => intsToInput(graph, node, 'axes', 1),
+  },
+  { until: 18, ops: ['Split'], apply: countSplitOutputs },
+  { until: 20, ops: ['GridSample'], apply: renameSampling },
+  { until: 20, ops: ['DFT'], apply: axisOfDft },
+  { until: 21, ops: ['GroupNormalization'], apply: refuseGroupNorm },
 ];
 
 /**
  * Raises the ai.onnx opset of a graph, bodies included, to `target`; does nothing when it is there already. Linear.
  *
- * @param target 13 to {@link NEWEST_UPGRADE}, which is the default.
+ * @param target 13 to {@link NEWEST_UPGRADE}; default {@link USUAL_OPSET}.
  * @throws ERR_Q8_UNSUPPORTED_OP for opsets older than 6 and for the few nodes that newer opsets cannot express.
  */
-export function upgradeOpset(graph: Graph, target = NEWEST_UPGRADE): void {
+export function upgradeOpset(graph: Graph, target = USUAL_OPSET): void {
   const from = graph.opset();
   // A graph without standard operators has no version of them.
   if (from === 0 || from >= target) return;
@@ -165,6 +176,28 @@ function dropSpatial(_graph: Graph, node: Node): void {
   if (node.attributes.int('spatial', 1) !== 1)
     throw unsupported(node, 'normalizes per element (spatial = 0), which no newer opset can');
   node.attributes.delete('spatial');
+}
+
+/** Parts of equal size used to follow from the number of outputs. */
+function countSplitOutputs(_graph: Graph, node: Node): void {
+  if (!node.input(1)) node.attributes.set('num_outputs', { kind: 'int', value: node.outputs.length });
+}
+
+function renameSampling(_graph: Graph, node: Node): void {
+  const mode = node.attributes.string('mode', 'bilinear');
+  const names: Record<string, string> = { bilinear: 'linear', bicubic: 'cubic' };
+  node.attributes.set('mode', { kind: 'string', value: names[mode] ?? mode });
+}
+
+/** The axis, 1 by default, became an input with another default. */
+function axisOfDft(graph: Graph, node: Node): void {
+  const axis = node.attributes.int('axis', 1);
+  node.attributes.delete('axis');
+  setConstant(graph, node, 2, 'axis', int64([axis], []));
+}
+
+function refuseGroupNorm(_graph: Graph, node: Node): void {
+  throw unsupported(node, 'has a scale per group, which opset 21 no longer has');
 }
 
 // Broadcasting before opset 7 -------------------------------------------------------------------------------------------

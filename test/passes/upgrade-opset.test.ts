@@ -5,7 +5,7 @@ import type { AttributeInit } from '../../lib/graph/attributes';
 import type { Graph, Value } from '../../lib/graph/graph';
 import { graphToProto } from '../../lib/graph/to-proto';
 import { writeModel } from '../../lib/onnx/write';
-import { NEWEST_UPGRADE, upgradeOpset } from '../../lib/passes/upgrade-opset';
+import { NEWEST_UPGRADE, upgradeOpset, USUAL_OPSET } from '../../lib/passes/upgrade-opset';
 import { Tensor } from '../../lib/tensor/tensor';
 import { float, int, ints, NetworkBuilder, randomTensor } from '../quantize/networks';
 import { runGraph } from '../quantize/run-graph';
@@ -18,6 +18,8 @@ interface Case {
   dims?: number[];
   /** Further inputs. */
   inputs?: (net: NetworkBuilder) => Value[];
+  /** Default: the usual one. */
+  target?: number;
   /** Operators after the upgrade; default: the operator itself. */
   becomes?: string[];
   outputs?: number;
@@ -57,6 +59,15 @@ const CASES: Case[] = [
   { what: 'Slice without axes', opset: 7, op: 'Slice', attributes: { starts: ints(0, 1), ends: ints(1, 2) } },
   { what: 'Split with sizes', opset: 11, op: 'Split', attributes: { axis: int(3), split: ints(1, 5) }, outputs: 2 },
   { what: 'Split in equal parts', opset: 11, op: 'Split', attributes: { axis: int(3) }, outputs: 2 },
+  { what: 'Split in equal parts', opset: 17, target: 21, op: 'Split', attributes: { axis: int(3) }, outputs: 2 },
+  {
+    what: 'ReduceMean with axes',
+    opset: 17,
+    target: 21,
+    op: 'ReduceMean',
+    attributes: { axes: ints(1, 3), keepdims: int(0) },
+  },
+  { what: 'ReduceL2 over everything', opset: 11, target: 21, op: 'ReduceL2' },
   { what: 'Dropout', opset: 10, op: 'Dropout', attributes: { ratio: float(0.3) } },
   { what: 'TopK', opset: 9, op: 'TopK', attributes: { k: int(2), axis: int(2) }, outputs: 1 },
   {
@@ -127,12 +138,12 @@ async function runOrt(graph: Graph, x: Tensor<'float32'>): Promise<Record<string
 
 describe('upgradeOpset', () => {
   for (const test of CASES) {
-    it(`${test.what}, from ${test.opset}`, async () => {
+    it(`${test.what}, from ${test.opset} to ${test.target ?? USUAL_OPSET}`, async () => {
       const x = randomTensor(test.dims ?? IMAGE, 5);
       const graph = build(test);
       const before = await runOrt(graph, x);
-      upgradeOpset(graph);
-      assert.equal(graph.opset(), NEWEST_UPGRADE);
+      upgradeOpset(graph, test.target);
+      assert.equal(graph.opset(), test.target ?? USUAL_OPSET);
       const ops = [...graph.nodes].map(({ op }) => op).sort();
       assert.deepEqual(ops, test.becomes ?? [test.op]);
       assert.deepEqual(await runOrt(graph, x), before);
@@ -169,6 +180,19 @@ describe('upgradeOpset', () => {
     );
   });
 
+  it('spells the sampling of opset 20', () => {
+    const net = new NetworkBuilder(16);
+    const [x, grid] = [net.input('x', IMAGE), net.input('grid', [1, 3, 3, 2])];
+    net.output(net.node('GridSample', 'plain', [x, grid]));
+    net.output(net.node('GridSample', 'cubic', [x, grid], { mode: mode('bicubic') }));
+    net.output(net.node('GridSample', 'near', [x, grid], { mode: mode('nearest') }));
+    upgradeOpset(net.graph, 21);
+    assert.deepEqual(
+      [...net.graph.nodes].map(({ attributes }) => attributes.string('mode')),
+      ['linear', 'cubic', 'nearest'],
+    );
+  });
+
   it('reaches into subgraphs', () => {
     const net = new NetworkBuilder(11);
     const x = net.input('x', [1, 3]);
@@ -194,7 +218,7 @@ describe('upgradeOpset', () => {
   });
 
   it('leaves newer models and models without standard operators alone', () => {
-    for (const opset of [NEWEST_UPGRADE, 24]) {
+    for (const opset of [USUAL_OPSET, NEWEST_UPGRADE, 24]) {
       const net = new NetworkBuilder(opset);
       net.output(net.node('Relu', 'y', [net.input('x', [1])]));
       upgradeOpset(net.graph);
