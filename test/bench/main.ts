@@ -2,45 +2,70 @@
  * `npm run bench`: all measurements, or `npm run bench -- gemm` and `npm run bench -- nets`. Nothing here passes or fails;
  * the numbers are evidence for changes, and CONTRIBUTING.md says how to report them.
  */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { collectNames, collectShapes, parsePositiveInteger } from '../../lib/cli/context';
 import { Progress } from '../../lib/cli/ui/progress';
 import { Terminal } from '../../lib/cli/ui/terminal';
 import { cpuInfo } from '../../lib';
 import { benchGemm, formatGemm, type GemmRow, machine, type TypePair } from './gemm';
-import { benchNets, formatNets, type NetRow } from './nets';
+import { benchNets, formatNets, NET_PARTS, type NetPart, type NetResults } from './nets';
 
 interface Flags {
   pairs: TypePair[];
   threads?: number;
   filter: string;
+  batch: number[];
+  parts: NetPart[];
   milliseconds: number;
+  rounds: number;
+  rebuild: boolean;
   shape?: Map<string, number[]>;
   json?: boolean;
 }
 
+function collectNumbers(value: string): number[] {
+  return value.split(',').map(parsePositiveInteger);
+}
+
+function collectParts(value: string): NetPart[] {
+  return value.split(',').map((name) => {
+    const part = NET_PARTS.find((known) => known === name);
+    if (!part) throw new InvalidArgumentError(`The parts are ${NET_PARTS.join(', ')}.`);
+    return part;
+  });
+}
+
 const program = new Command('npm run bench --')
   .argument('[what]', '"gemm", "nets" or "all"', 'all')
-  .argument('[models...]', 'models for "nets" instead of the example networks')
+  .argument('[models...]', 'models for "nets" instead of its own networks')
   .option('--pairs <types>', 'operand types of gemm: u8s8, u8u8, s8s8, s8u8; comma-separated', collectNames)
   .option('--threads <count>', 'only this many threads, instead of one and all', parsePositiveInteger)
-  .option('--filter <text>', 'only shapes of gemm whose "MxNxK" holds the text', '')
+  .option('--filter <text>', 'only shapes of gemm ("MxNxK") and networks whose name holds the text', '')
+  .option('--batch <sizes>', 'batches of nets; comma-separated', collectNumbers, [1, 8])
+  .option('--parts <names>', `what to measure of nets: ${NET_PARTS.join(', ')}; comma-separated`, collectParts, [
+    ...NET_PARTS,
+  ])
   .option('--milliseconds <number>', 'time for each contender', parsePositiveInteger, 350)
+  .option('--rounds <count>', 'turns of each contender in nets', parsePositiveInteger, 7)
+  .option('--rebuild', 'build and quantize the networks anew', false)
   .option('--shape <input=1x3x64x64>', 'shape of an input of the models; repeatable', collectShapes)
   .option('--json', 'print JSON')
   .action(async (what: string, models: string[], flags: Flags) => {
     const { pairs = ['u8s8'], filter, milliseconds, shape = new Map(), json } = flags;
+    const { batch: batches, parts, rounds, rebuild } = flags;
     const threads = flags.threads ? [flags.threads] : [...new Set([1, cpuInfo().threads])];
     const terminal = new Terminal(process.stdout, process.stderr);
     const progress = new Progress(terminal);
     const gemm: GemmRow[] = [];
-    const nets: NetRow[] = [];
+    let nets: NetResults | undefined;
     if (what === 'gemm' || what === 'all') {
       await benchGemm({ pairs, threads, filter, milliseconds }, (row) => progress.update('gemm', gemm.push(row)));
     }
     if (what === 'nets' || what === 'all') {
-      await benchNets({ models, threads, shapes: shape, milliseconds }, (row) =>
-        progress.update('nets', nets.push(row)),
+      let done = 0;
+      nets = await benchNets(
+        { models, threads, batches, shapes: shape, filter, milliseconds, rounds, rebuild, parts },
+        (name) => progress.update(name, done++),
       );
     }
     progress.clear();
@@ -54,7 +79,7 @@ const program = new Command('npm run bench --')
         .join(', '),
     );
     if (gemm.length > 0) terminal.print(`\n${formatGemm(gemm)}`);
-    if (nets.length > 0) terminal.print(`\n${formatNets(nets)}`);
+    if (nets) terminal.print(`\n${formatNets(nets)}`);
   });
 
 void program.parseAsync();
