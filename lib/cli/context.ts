@@ -1,5 +1,6 @@
 /** What every command gets, and the errors that stand for exit codes of their own. */
 import { InvalidArgumentError } from 'commander';
+import type { NodeSelector } from '../quantize';
 import type { Terminal } from './ui/terminal';
 
 export interface CommandContext {
@@ -44,6 +45,36 @@ export function parseNumbers(text: string): number[] {
 /** "a,b" -> names, added to those of earlier uses of the option. */
 export function collectNames(text: string, earlier: readonly string[] = []): string[] {
   return [...earlier, ...text.split(',').map((name) => name.trim())];
+}
+
+/**
+ * "a,b*,type:Conv" -> selectors of nodes, added to those of earlier uses of the option. What starts with "regex:" is one
+ * selector, commas and all.
+ */
+export function collectSelectors(text: string, earlier: readonly NodeSelector[] = []): NodeSelector[] {
+  const parts = text.startsWith('regex:') ? [text] : collectNames(text);
+  return [...earlier, ...parts.map(parseSelector)];
+}
+
+function parseSelector(text: string): NodeSelector {
+  const [, kind, rest] = /^(regex|type|between):(.*)$/s.exec(text) ?? [];
+  switch (kind) {
+    case 'regex':
+      try {
+        return new RegExp(rest);
+      } catch {
+        throw new InvalidArgumentError(`${JSON.stringify(rest)} is not a regular expression.`);
+      }
+    case 'type':
+      return { opType: rest };
+    case 'between': {
+      const [, from, to] = /^(.*?)\.\.(.*)$/s.exec(rest) ?? [];
+      if (!from && !to) throw new InvalidArgumentError('It must look like between:first_tensor..last_tensor.');
+      return { ...(from ? { from } : {}), ...(to ? { to } : {}) };
+    }
+    default:
+      return text;
+  }
 }
 
 /** "x=1x3x224x224" -> a shape by name, added to those of earlier uses of the option. */

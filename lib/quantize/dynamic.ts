@@ -16,9 +16,13 @@ export interface DynamicResult {
   tensors: TensorReport[];
 }
 
-/** Changes `graph`, whose types must be known and whose constants folded. */
-export function quantizeDynamic(graph: Graph, options: ResolvedDynamicOptions): DynamicResult {
-  return new DynamicQuantizer(graph, options).run();
+/** Changes `graph`, whose types must be known and whose constants folded. `refusal` says why a node is not to be quantized. */
+export function quantizeDynamic(
+  graph: Graph,
+  options: ResolvedDynamicOptions,
+  refusal: (node: Node) => string | undefined,
+): DynamicResult {
+  return new DynamicQuantizer(graph, options, refusal).run();
 }
 
 /** What DynamicQuantizeLinear gives for one activation. */
@@ -49,14 +53,16 @@ const NO_RULE = new Set(['ConvTranspose', 'LSTM', 'GRU', 'RNN', 'Attention', 'Em
 class DynamicQuantizer {
   readonly #graph: Graph;
   readonly #options: ResolvedDynamicOptions;
+  readonly #refusal: (node: Node) => string | undefined;
   readonly #activations = new Map<Value, Activation>();
   /** By constant and form, so that tied weights stay one tensor. */
   readonly #weights = new Map<Value, Map<string, Weight>>();
   readonly #tensors: TensorReport[] = [];
 
-  constructor(graph: Graph, options: ResolvedDynamicOptions) {
+  constructor(graph: Graph, options: ResolvedDynamicOptions, refusal: (node: Node) => string | undefined) {
     this.#graph = graph;
     this.#options = options;
+    this.#refusal = refusal;
   }
 
   run(): DynamicResult {
@@ -78,10 +84,8 @@ class DynamicQuantizer {
     if (!rule) return NO_RULE.has(node.op) ? `q8 has no dynamic form of ${node.op}` : undefined;
     const weight = node.requiredInput(node.op === 'Gather' ? 0 : 1);
     if (node.op === 'Gather' && weight.constant?.type !== 'float32') return undefined;
-    const { nodesToExclude, nodesToQuantize, opTypes } = this.#options;
-    if (nodesToExclude.includes(node.name)) return 'listed in nodesToExclude';
-    if (nodesToQuantize && !nodesToQuantize.includes(node.name)) return 'not listed in nodesToQuantize';
-    if (opTypes && !opTypes.includes(node.op)) return 'not listed in opTypes';
+    const refused = this.#refusal(node);
+    if (refused) return refused;
     if (!weight.constant) return 'its weight is not constant';
     if (weight.constant.type !== 'float32') return `its weight is ${weight.constant.type}, not float32`;
     if (node.op !== 'Gather' && node.requiredInput(0).constant) return 'all its inputs are constant';

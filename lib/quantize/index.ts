@@ -13,8 +13,9 @@ import { prepare } from '../passes';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
 import { quantizeDynamic } from './dynamic';
-import { checkNames, type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
+import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
+import { Selection } from './select';
 import { quantizeStatic } from './static';
 
 export type { CalibrationMethod, FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
@@ -27,6 +28,7 @@ export type {
   QuantizeProgress,
   StaticQuantizeOptions,
 } from './options';
+export type { NodeDescription, NodeSelector, RegionSelector } from './select';
 
 export interface QuantizeResult {
   /** The bytes of the quantized ONNX model. */
@@ -53,11 +55,18 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
   const { model: proto } = await readModel(model, baseDirectory === undefined ? {} : { baseDirectory });
   const graph = graphFromProto(proto);
   const asRead = [...graph.nodes];
+  const selection = resolved.mode === 'qat' ? undefined : new Selection(resolved, graph);
   prepare(graph);
-  if (resolved.mode !== 'qat') checkSelection([...asRead, ...graph.nodes], resolved);
+  selection?.apply(graph, asRead);
   const inSubgraphs = nodesInSubgraphs(graph);
   const float = writeModel(graphToProto(graph)).byteLength;
-  const { quantizedNodes, floatNodes, tensors, warnings = [], ...settings } = await quantizeGraph(graph, resolved);
+  const {
+    quantizedNodes,
+    floatNodes,
+    tensors,
+    warnings = [],
+    ...settings
+  } = await quantizeGraph(graph, resolved, selection);
   removeDeadNodes(graph);
   const bytes = writeModel(graphToProto(graph));
   onProgress?.({ phase: 'quantize', done: 1, total: 1 });
@@ -78,28 +87,25 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
 /** What a mode adds to the report. */
 type ModeReport = Omit<QuantizeReport, 'mode' | 'bytes' | 'warnings'> & { warnings?: string[] };
 
-async function quantizeGraph(graph: Graph, options: ResolvedOptions): Promise<ModeReport> {
+async function quantizeGraph(
+  graph: Graph,
+  options: ResolvedOptions,
+  selection: Selection | undefined,
+): Promise<ModeReport> {
+  const refusal = (node: Node) => selection?.refusal(node);
   switch (options.mode) {
     case 'static': {
       const { format, activationType, weightType, perChannel } = options;
-      return { format, activationType, weightType, perChannel, ...(await quantizeStatic(graph, options)) };
+      return { format, activationType, weightType, perChannel, ...(await quantizeStatic(graph, options, refusal)) };
     }
     case 'dynamic': {
       const { weightType, perChannel } = options;
-      const result = quantizeDynamic(graph, options);
+      const result = quantizeDynamic(graph, options, refusal);
       return { format: 'qoperator', activationType: 'uint8', weightType, perChannel, ...result };
     }
     case 'qat':
       return { format: options.format, ...importQat(graph, options.format) };
   }
-}
-
-function checkSelection(nodes: readonly Node[], options: Exclude<ResolvedOptions, { mode: 'qat' }>): void {
-  const names = new Set(nodes.map(({ name }) => name));
-  checkNames('nodesToExclude', options.nodesToExclude, names, 'a node of the model');
-  checkNames('nodesToQuantize', options.nodesToQuantize, names, 'a node of the model');
-  const opTypes = new Set(nodes.map(({ op }) => op));
-  checkNames('opTypes', options.opTypes, opTypes, 'an operator type that the model uses');
 }
 
 /** Nodes with weights that no mode reaches. */

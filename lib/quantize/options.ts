@@ -2,10 +2,11 @@
  * The options of quantize(): their types, defaults and every check that needs no model. All of them run before anything
  * is read or calibrated.
  */
-import { checkOptionKeys, didYouMean, expected, Q8Error } from '../errors';
+import { checkOptionKeys, didYouMean, expected } from '../errors';
 import type { CalibrationMethod } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
+import { checkSelectors, type NodeSelector, type SelectionOptions } from './select';
 
 /** One calibration sample: a tensor for every input of the model. */
 export type CalibrationFeed = Readonly<Record<string, Tensor>>;
@@ -40,12 +41,10 @@ export interface WeightQuantizeOptions extends CommonQuantizeOptions {
   weightSymmetric?: boolean;
   /** 7-bit weights, exact on CPUs whose int8 kernels saturate. Default false. */
   reduceRange?: boolean;
-  /** Names of nodes that stay in float. */
-  nodesToExclude?: readonly string[];
-  /** Names of the only nodes to quantize. Default: all. */
-  nodesToQuantize?: readonly string[];
-  /** The only operator types to quantize. Default: all that q8 can quantize. */
-  opTypes?: readonly string[];
+  /** The only nodes to quantize: those that any of the selectors matches. Default: all that q8 can quantize. */
+  include?: NodeSelector | readonly NodeSelector[];
+  /** Nodes that stay in float, even when `include` names them. */
+  exclude?: NodeSelector | readonly NodeSelector[];
 }
 
 /** Static quantization: activation ranges come from running calibration data through the float model. */
@@ -100,11 +99,14 @@ export type QuantizeOptions = StaticQuantizeOptions | DynamicQuantizeOptions | Q
 type Resolved<T, Optional extends keyof T> = T & Required<Omit<T, Optional>>;
 
 type Common = keyof CommonQuantizeOptions;
-export type ResolvedStaticOptions = Resolved<
-  StaticQuantizeOptions,
-  Common | 'opTypes' | 'nodesToQuantize' | 'minRealRange'
->;
-export type ResolvedDynamicOptions = Resolved<DynamicQuantizeOptions, Common | 'opTypes' | 'nodesToQuantize'>;
+type Selectors = keyof SelectionOptions;
+export type ResolvedStaticOptions = Omit<
+  Resolved<StaticQuantizeOptions, Common | Selectors | 'minRealRange'>,
+  Selectors
+> &
+  SelectionOptions;
+export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors>, Selectors> &
+  SelectionOptions;
 export type ResolvedQatOptions = Resolved<QatQuantizeOptions, Common>;
 export type ResolvedOptions = ResolvedStaticOptions | ResolvedDynamicOptions | ResolvedQatOptions;
 
@@ -120,9 +122,8 @@ const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
   perChannel: true,
   weightSymmetric: true,
   reduceRange: true,
-  nodesToExclude: true,
-  nodesToQuantize: true,
-  opTypes: true,
+  include: true,
+  exclude: true,
 };
 const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   ...DYNAMIC_KEYS,
@@ -195,9 +196,8 @@ function resolveWeights(options: WeightQuantizeOptions): Omit<ResolvedDynamicOpt
     perChannel,
     weightSymmetric,
     reduceRange: flag(options, 'reduceRange', false),
-    nodesToExclude: names(options, 'nodesToExclude') ?? [],
-    nodesToQuantize: names(options, 'nodesToQuantize'),
-    opTypes: names(options, 'opTypes'),
+    include: checkSelectors('include', options.include),
+    exclude: checkSelectors('exclude', options.exclude) ?? [],
   };
 }
 
@@ -263,24 +263,6 @@ function resolveMethod(
   return { percentile, bins, momentum };
 }
 
-/** Refuses names that match nothing, with did-you-mean. `what` reads like "node". */
-export function checkNames(
-  option: string,
-  given: readonly string[] | undefined,
-  known: ReadonlySet<string>,
-  what: string,
-): void {
-  for (const name of given ?? []) {
-    if (known.has(name)) continue;
-    const close = didYouMean(name, known);
-    throw expected(`the name of ${what}`, `the option ${option}`, name, {
-      hint: close
-        ? `did you mean ${JSON.stringify(close)}?`
-        : `the model has none that is close to ${JSON.stringify(name)}.`,
-    });
-  }
-}
-
 function choice<O extends object, T extends string>(
   options: O,
   key: keyof O & string,
@@ -298,24 +280,6 @@ function choice<O extends object, T extends string>(
 function flag<O extends object>(options: O, key: keyof O & string, fallback: boolean): boolean {
   const value: unknown = options[key] ?? fallback;
   if (typeof value !== 'boolean') throw expected('true or false', `the option ${key}`, value);
-  return value;
-}
-
-function names<O extends object>(options: O, key: keyof O & string): readonly string[] | undefined {
-  const value: unknown = options[key];
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value) || value.some((name) => typeof name !== 'string')) {
-    throw expected('an array of strings', `the option ${key}`, value);
-  }
-  if (value.length === 0 && key !== 'nodesToExclude') {
-    throw new Q8Error(
-      'ERR_Q8_INVALID_ARGUMENT',
-      `Expected at least one name for the option ${key} but received none.`,
-      {
-        hint: 'leave the option out to select everything.',
-      },
-    );
-  }
   return value;
 }
 

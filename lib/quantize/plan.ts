@@ -50,9 +50,8 @@ export interface QuantPlan {
 export interface PlanOptions {
   activationType: QuantizedDType;
   perChannel: boolean;
-  nodesToExclude: readonly string[];
-  nodesToQuantize?: readonly string[];
-  opTypes?: readonly string[];
+  /** Why a node is not to be quantized, when that was asked for. */
+  refusal: (node: Node) => string | undefined;
   traitOf: (node: Node) => QuantTrait | undefined;
 }
 
@@ -67,9 +66,6 @@ const QUANTIZERS = new Set(['QuantizeLinear', 'DequantizeLinear', 'DynamicQuanti
 class Planner {
   readonly #graph: Graph;
   readonly #options: PlanOptions;
-  readonly #exclude: ReadonlySet<string>;
-  readonly #only: ReadonlySet<string> | undefined;
-  readonly #opTypes: ReadonlySet<string> | undefined;
   readonly #outputs: ReadonlySet<Value>;
   /** Values that a subgraph reads by reference: they must stay float. */
   readonly #captured = new Set<Value>();
@@ -85,9 +81,6 @@ class Planner {
   constructor(graph: Graph, options: PlanOptions) {
     this.#graph = graph;
     this.#options = options;
-    this.#exclude = new Set(options.nodesToExclude);
-    this.#only = options.nodesToQuantize && new Set(options.nodesToQuantize);
-    this.#opTypes = options.opTypes && new Set(options.opTypes);
     this.#outputs = new Set(graph.outputs);
     for (const node of graph.nodes) for (const value of graph.capturedBy(node)) this.#captured.add(value);
   }
@@ -135,8 +128,8 @@ class Planner {
   #consider(node: Node): true | string {
     const trait = node.domain === '' || node.domain === 'com.microsoft' ? this.#options.traitOf(node) : undefined;
     if (!trait) return `q8 does not quantize ${node.op}`;
-    const excluded = this.#excluded(node);
-    if (excluded) return excluded;
+    const refused = this.#options.refusal(node);
+    if (refused) return refused;
     if ('when' in trait && trait.when) {
       const verdict = trait.when(node);
       if (verdict !== true) return verdict;
@@ -163,13 +156,6 @@ class Planner {
         return true;
       }
     }
-  }
-
-  #excluded(node: Node): string | undefined {
-    if (this.#exclude.has(node.name)) return 'listed in nodesToExclude';
-    if (this.#only && !this.#only.has(node.name)) return 'not listed in nodesToQuantize';
-    if (this.#opTypes && !this.#opTypes.has(node.op)) return 'not listed in opTypes';
-    return undefined;
   }
 
   #compute(node: Node, trait: Extract<QuantTrait, { kind: 'compute' }>): true | string {
@@ -244,7 +230,7 @@ class Planner {
     const [clamp] = value.consumers;
     if (this.#options.traitOf(clamp)?.kind !== 'clamp' || clamp.input(0) !== value || !boundsAreConstant(clamp))
       return undefined;
-    if (this.#excluded(clamp) || this.#captured.has(clamp.output)) return undefined;
+    if (this.#options.refusal(clamp) || this.#captured.has(clamp.output)) return undefined;
     return clamp;
   }
 

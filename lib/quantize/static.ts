@@ -1,5 +1,5 @@
 /** Static quantization: plan, calibrate, insert Q/DQ, and for integer operators fuse them. Each step is a file of its own. */
-import type { Graph } from '../graph/graph';
+import type { Graph, Node } from '../graph/graph';
 import { lookupOp } from '../ops/registry';
 import { fuseQdq } from '../passes/fuse-qdq';
 import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
@@ -12,9 +12,13 @@ export type StaticResult = Pick<QuantizeReport, 'quantizedNodes' | 'floatNodes' 
   warnings: string[];
 };
 
-/** Changes the prepared `graph`. @throws ERR_Q8_INVALID_ARGUMENT for samples that do not fit the model. */
-export async function quantizeStatic(graph: Graph, options: ResolvedStaticOptions): Promise<StaticResult> {
-  const plan = planQuantization(graph, { ...options, traitOf: (node) => lookupOp(node)?.quant });
+/** Changes the prepared `graph`. `refusal` says why a node is not to be quantized. @throws ERR_Q8_INVALID_ARGUMENT for samples that do not fit the model. */
+export async function quantizeStatic(
+  graph: Graph,
+  options: ResolvedStaticOptions,
+  refusal: (node: Node) => string | undefined,
+): Promise<StaticResult> {
+  const plan = planQuantization(graph, { ...options, refusal, traitOf: (node) => lookupOp(node)?.quant });
   const quantizedNodes: Record<string, number> = {};
   for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
   const floatNodes = plan.floatNodes.map(

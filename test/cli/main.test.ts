@@ -113,7 +113,7 @@ describe('the command q8', function () {
       return JSON.parse(stdout);
     };
     assert.equal(
-      report('float.onnx', '-o', 'dynamic.onnx', '--mode', 'dynamic', '--op-types', 'Conv').format,
+      report('float.onnx', '-o', 'dynamic.onnx', '--mode', 'dynamic', '--include', 'type:Conv').format,
       'qoperator',
     );
     const method = ['--calibration-method', 'percentile', '--percentile', '99.9', '--bins', '512'];
@@ -144,16 +144,7 @@ describe('the command q8', function () {
   });
 
   it('writes nothing when it fails', () => {
-    const { status } = q8([
-      'quantize',
-      'float.onnx',
-      '-o',
-      'never.onnx',
-      '--random',
-      '1',
-      '--nodes-to-exclude',
-      'nobody',
-    ]);
+    const { status } = q8(['quantize', 'float.onnx', '-o', 'never.onnx', '--random', '1', '--exclude', 'nobody']);
     assert.equal(status, 1);
     assert.ok(!existsSync(join(folder, 'never.onnx')));
     assert.equal(q8(['quantize', 'float.onnx', '-o', 'nowhere/x.onnx', '--random', '1']).status, 2);

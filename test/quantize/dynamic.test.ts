@@ -154,15 +154,15 @@ describe('quantize, mode dynamic', () => {
   it('quantizes what is asked for, and says why not the rest', async () => {
     const { report } = await quantize(NETWORKS[0].model, {
       mode: 'dynamic',
-      opTypes: ['Conv'],
-      nodesToExclude: ['stem'],
+      include: { opType: 'Conv' },
+      exclude: 'stem',
     });
     assert.deepEqual(report.quantizedNodes, { Conv: 2 });
     assert.deepEqual(
       report.floatNodes.map(({ name, reason }) => [name, reason]),
       [
-        ['stem', 'listed in nodesToExclude'],
-        ['logits', 'not listed in opTypes'],
+        ['stem', 'excluded by "stem"'],
+        ['logits', 'not included'],
       ],
     );
   });

@@ -12,7 +12,7 @@ function plan(net: NetworkBuilder, options: Partial<PlanOptions> = {}) {
   const result = planQuantization(net.graph, {
     activationType: 'uint8',
     perChannel: true,
-    nodesToExclude: [],
+    refusal: () => undefined,
     traitOf: (node) => lookupOp(node)?.quant,
     ...options,
   });
@@ -74,12 +74,12 @@ describe('planQuantization', () => {
     net.output(net.node('Conv', 'moving_weight', [x, net.input('weight', [4, 4, 1, 1])]));
     net.output(net.node('Round', 'rounded', [x]));
     net.output(net.conv('excluded', x, [4, 4, 1, 1]));
-    const { reasons } = plan(net, { nodesToExclude: ['excluded'] });
+    const { reasons } = plan(net, { refusal: ({ name }) => (name === 'excluded' ? 'no' : undefined) });
     assert.deepEqual(reasons, {
       moving_bias: 'its bias is not constant',
       moving_weight: 'its weight is not constant',
       rounded: 'q8 does not quantize Round',
-      excluded: 'listed in nodesToExclude',
+      excluded: 'no',
     });
   });
 

@@ -6,7 +6,7 @@ import { type Command, Option } from 'commander';
 import { graphFromProto } from '../../graph/from-proto';
 import { type QuantizeOptions, type QuantizeReport, quantize } from '../../index';
 import { readModel } from '../../onnx/read';
-import { type CommandContext, collectNames, parseCount, parseNumber, UsageError } from '../context';
+import { type CommandContext, collectSelectors, parseCount, parseNumber, UsageError } from '../context';
 import { addDataOptions, type DataFlags, loadFeeds } from '../data-options';
 import type { InputSpec } from '../readers/samples';
 import { Progress } from '../ui/progress';
@@ -54,9 +54,12 @@ export function addQuantize(program: Command, context: CommandContext): void {
       new Option('--engine <engine>', 'what runs the float model').choices(['auto', 'ort', 'q8']).default('auto'),
     )
     .option('--min-real-range <number>', 'floor for the width of a range', parseNumber)
-    .option('--nodes-to-exclude <names>', 'nodes that stay in float; comma-separated, repeatable', collectNames)
-    .option('--nodes-to-quantize <names>', 'the only nodes to quantize; comma-separated, repeatable', collectNames)
-    .option('--op-types <types>', 'the only operator types to quantize; comma-separated, repeatable', collectNames)
+    .option(
+      '--include <selectors>',
+      'the only nodes to quantize: name, pattern with * or ?, regex:..., type:Conv, between:tensor..tensor; comma-separated, repeatable',
+      collectSelectors,
+    )
+    .option('--exclude <selectors>', 'nodes that stay in float, selected likewise', collectSelectors)
     .option('--threads <count>', 'threads for calibration; 0 = all', parseCount, 0)
     .action(async (model: string, flags: QuantizeFlags) => {
       checkOutput(model, flags.output);
