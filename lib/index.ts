@@ -21,6 +21,8 @@ export {
 export {
   type CalibrationFeed,
   type CalibrationMethod,
+  type CalibrationRanges,
+  type CalibrationTableOptions,
   type DynamicQuantizeOptions,
   type FloatNodeReport,
   type NodeDescription,
@@ -31,9 +33,11 @@ export {
   type QuantizeReport,
   type QuantizeResult,
   quantize,
+  type RangesSource,
   type RegionSelector,
   type StaticQuantizeOptions,
   type TensorReport,
+  writeCalibrationTable,
 } from './quantize';
 export { InferenceSession, type NodeInfo, type ValueMetadata } from './runtime/session';
 export type { RunOptions, SessionOptions } from './runtime/session-options';

@@ -18,6 +18,8 @@ export interface LoadedModel {
    * or of buffers read from side files; no tensor is external any more.
    */
   model: ModelProto;
+  /** The message itself, without side files. */
+  bytes: Uint8Array;
   /** The file, when it came from one. */
   path?: string;
 }
@@ -38,7 +40,7 @@ export async function readModel(source: string | Uint8Array, options: ReadOption
   if (typeof source !== 'string') {
     const model = decodeModel(source);
     await loadExternalData(model, options);
-    return { model };
+    return { model, bytes: source };
   }
   let bytes: Uint8Array;
   try {
@@ -49,7 +51,7 @@ export async function readModel(source: string | Uint8Array, options: ReadOption
   }
   const model = decodeModel(bytes);
   await loadExternalData(model, sourcesOf(source, options));
-  return { model, path: source };
+  return { model, bytes, path: source };
 }
 
 /** {@link readModel}, blocking. */
@@ -58,7 +60,7 @@ export function readModelSync(source: string | Uint8Array, options: ReadOptions 
   if (typeof source !== 'string') {
     const model = decodeModel(source);
     loadExternalDataSync(model, options);
-    return { model };
+    return { model, bytes: source };
   }
   let bytes: Uint8Array;
   try {
@@ -69,7 +71,7 @@ export function readModelSync(source: string | Uint8Array, options: ReadOptions 
   }
   const model = decodeModel(bytes);
   loadExternalDataSync(model, sourcesOf(source, options));
-  return { model, path: source };
+  return { model, bytes, path: source };
 }
 
 /** The message in `bytes`; external tensors are left external. @throws ERR_Q8_BAD_MODEL */

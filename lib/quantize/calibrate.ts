@@ -19,7 +19,6 @@ import { HistogramObserver } from './observers/histogram';
 import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
 import { allFinite, type Observer } from './observers/observer';
 import type { CalibrationFeed, ResolvedStaticOptions } from './options';
-import type { QuantPlan } from './plan';
 import type { Range } from './scale';
 
 /** Elements that one run may give out (256 MiB of float32); more tensors are watched in further runs of the sample. */
@@ -38,16 +37,18 @@ type ObserverOptions = Pick<
   'calibrationMethod' | 'percentile' | 'bins' | 'momentum' | 'activationSymmetric'
 >;
 type CalibrateOptions = ObserverOptions &
-  Pick<ResolvedStaticOptions, 'calibration' | 'engine' | 'threads' | 'signal' | 'onProgress'>;
+  Pick<ResolvedStaticOptions, 'engine' | 'threads' | 'signal' | 'onProgress'> & {
+    calibration: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
+  };
 
 /**
- * Ranges of the values that `plan` wants observed in `graph`, over all samples.
+ * Ranges of the `observed` values of `graph`, over all samples.
  *
  * @throws ERR_Q8_INVALID_ARGUMENT when there are no samples or a sample does not fit the model's inputs.
  */
 export async function calibrate(
   graph: Graph,
-  { observed }: Pick<QuantPlan, 'observed'>,
+  observed: readonly Value[],
   options: CalibrateOptions,
 ): Promise<Calibration> {
   const { calibration, signal, onProgress } = options;

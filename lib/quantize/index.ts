@@ -6,6 +6,7 @@ import { expected } from '../errors';
 import { graphFromProto } from '../graph/from-proto';
 import { type Graph, type Node, subgraphsOf } from '../graph/graph';
 import { graphToProto } from '../graph/to-proto';
+import { digestOf } from '../onnx/digest';
 import { readModel } from '../onnx/read';
 import { writeModel } from '../onnx/write';
 import { lookupOp } from '../ops/registry';
@@ -16,6 +17,7 @@ import { quantizeDynamic } from './dynamic';
 import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
 import { Selection } from './select';
+import type { CalibrationRanges } from './ranges';
 import { quantizeStatic } from './static';
 
 export type { CalibrationMethod, FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
@@ -29,11 +31,15 @@ export type {
   StaticQuantizeOptions,
 } from './options';
 export type { NodeDescription, NodeSelector, RegionSelector } from './select';
+export type { CalibrationRanges, RangesSource } from './ranges';
+export { type CalibrationTableOptions, writeCalibrationTable } from './tensorrt-table';
 
 export interface QuantizeResult {
   /** The bytes of the quantized ONNX model. */
   model: Uint8Array;
   report: QuantizeReport;
+  /** In mode 'static': the ranges of all activations, which the option `ranges` of later calls takes. */
+  ranges?: CalibrationRanges;
 }
 
 /**
@@ -52,21 +58,16 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
     throw expected('a path or a Uint8Array', 'the model', model);
   const { signal, onProgress, baseDirectory } = resolved;
   signal?.throwIfAborted();
-  const { model: proto } = await readModel(model, baseDirectory === undefined ? {} : { baseDirectory });
-  const graph = graphFromProto(proto);
+  const loaded = await readModel(model, baseDirectory === undefined ? {} : { baseDirectory });
+  const graph = graphFromProto(loaded.model);
   const asRead = [...graph.nodes];
   const selection = resolved.mode === 'qat' ? undefined : new Selection(resolved, graph);
   prepare(graph);
   selection?.apply(graph, asRead);
   const inSubgraphs = nodesInSubgraphs(graph);
   const float = writeModel(graphToProto(graph)).byteLength;
-  const {
-    quantizedNodes,
-    floatNodes,
-    tensors,
-    warnings = [],
-    ...settings
-  } = await quantizeGraph(graph, resolved, selection);
+  const { result, ranges } = await quantizeGraph(graph, resolved, selection, () => digestOf(loaded));
+  const { quantizedNodes, floatNodes, tensors, warnings = [], ...settings } = result;
   removeDeadNodes(graph);
   const bytes = writeModel(graphToProto(graph));
   onProgress?.({ phase: 'quantize', done: 1, total: 1 });
@@ -81,7 +82,7 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
     tensors,
     warnings,
   };
-  return { model: bytes, report };
+  return { model: bytes, report, ...(ranges && { ranges }) };
 }
 
 /** What a mode adds to the report. */
@@ -91,20 +92,22 @@ async function quantizeGraph(
   graph: Graph,
   options: ResolvedOptions,
   selection: Selection | undefined,
-): Promise<ModeReport> {
+  digest: () => string,
+): Promise<{ result: ModeReport; ranges?: CalibrationRanges }> {
   const refusal = (node: Node) => selection?.refusal(node);
   switch (options.mode) {
     case 'static': {
       const { format, activationType, weightType, perChannel } = options;
-      return { format, activationType, weightType, perChannel, ...(await quantizeStatic(graph, options, refusal)) };
+      const { report, ranges } = await quantizeStatic(graph, options, refusal, digest());
+      return { result: { format, activationType, weightType, perChannel, ...report }, ranges };
     }
     case 'dynamic': {
       const { weightType, perChannel } = options;
       const result = quantizeDynamic(graph, options, refusal);
-      return { format: 'qoperator', activationType: 'uint8', weightType, perChannel, ...result };
+      return { result: { format: 'qoperator', activationType: 'uint8', weightType, perChannel, ...result } };
     }
     case 'qat':
-      return { format: options.format, ...importQat(graph, options.format) };
+      return { result: { format: options.format, ...importQat(graph, options.format) } };
   }
 }
 

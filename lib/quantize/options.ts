@@ -7,6 +7,7 @@ import type { CalibrationMethod } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
 import { checkSelectors, type NodeSelector, type SelectionOptions } from './select';
+import { type CalibrationRanges, checkRangesMethod, parseRanges, type RangesSource } from './ranges';
 
 /** One calibration sample: a tensor for every input of the model. */
 export type CalibrationFeed = Readonly<Record<string, Tensor>>;
@@ -50,8 +51,16 @@ export interface WeightQuantizeOptions extends CommonQuantizeOptions {
 /** Static quantization: activation ranges come from running calibration data through the float model. */
 export interface StaticQuantizeOptions extends WeightQuantizeOptions {
   mode: 'static';
-  /** Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. */
-  calibration: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
+  /**
+   * Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. May be
+   * left out when `ranges` has all ranges.
+   */
+  calibration?: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
+  /**
+   * Ranges that are known already, by tensor: `ranges` of an earlier result, the path of a file with them, or a cache of
+   * ONNX Runtime's Python tool. Only tensors without a range are calibrated.
+   */
+  ranges?: RangesSource;
   /** Type of activations. Default 'uint8'. */
   activationType?: QuantizedDType;
   /** Symmetric activations. Default false. */
@@ -101,10 +110,10 @@ type Resolved<T, Optional extends keyof T> = T & Required<Omit<T, Optional>>;
 type Common = keyof CommonQuantizeOptions;
 type Selectors = keyof SelectionOptions;
 export type ResolvedStaticOptions = Omit<
-  Resolved<StaticQuantizeOptions, Common | Selectors | 'minRealRange'>,
+  Resolved<Omit<StaticQuantizeOptions, 'ranges'>, Common | Selectors | 'minRealRange' | 'calibration'>,
   Selectors
 > &
-  SelectionOptions;
+  SelectionOptions & { ranges?: CalibrationRanges };
 export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors>, Selectors> &
   SelectionOptions;
 export type ResolvedQatOptions = Resolved<QatQuantizeOptions, Common>;
@@ -128,6 +137,7 @@ const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
 const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   ...DYNAMIC_KEYS,
   calibration: true,
+  ranges: true,
   activationType: true,
   format: true,
   calibrationMethod: true,
@@ -211,7 +221,7 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
   }
   const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
   const { calibration, threads = 0, minRealRange } = options;
-  if (!isIterable(calibration)) {
+  if (calibration === undefined ? options.ranges === undefined : !isIterable(calibration)) {
     throw expected('an iterable or async iterable of feeds', 'the option calibration', calibration, {
       hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
     });
@@ -221,18 +231,26 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
   if (minRealRange !== undefined && !(typeof minRealRange === 'number' && minRealRange > 0 && minRealRange < 3e38)) {
     throw expected('a positive number', 'the option minRealRange', minRealRange);
   }
+  const method = resolveMethod(options, calibrationMethod);
+  const ranges = options.ranges === undefined ? undefined : parseRanges(options.ranges);
+  if (ranges) {
+    const { percentile, bins, momentum } = options;
+    const { calibrationMethod: wanted, activationSymmetric: symmetric } = options;
+    checkRangesMethod(ranges, { method: wanted, percentile, bins, momentum, symmetric });
+  }
   return {
     mode: 'static',
     ...resolveCommon(options),
     ...weights,
     calibration,
+    ranges,
     activationType,
     threads,
     minRealRange,
     activationSymmetric: flag(options, 'activationSymmetric', false),
     format: choice(options, 'format', FORMATS, 'qoperator'),
     calibrationMethod,
-    ...resolveMethod(options, calibrationMethod),
+    ...method,
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
   };
 }

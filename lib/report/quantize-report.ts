@@ -36,7 +36,7 @@ export interface QuantizeReport {
   weightType?: QuantizedDType;
   perChannel?: boolean;
   /** In mode 'static' only. */
-  calibration?: { method: CalibrationMethod; engine: 'ort' | 'q8'; samples: number };
+  calibration?: { method: CalibrationMethod | 'given'; samples: number; engine?: 'ort' | 'q8' };
   /** Bytes of the models, side files included. */
   bytes: { float: number; quantized: number };
   /** How many nodes were quantized, by operator type of the float model. */

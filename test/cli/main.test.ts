@@ -117,8 +117,11 @@ describe('the command q8', function () {
       'qoperator',
     );
     const method = ['--calibration-method', 'percentile', '--percentile', '99.9', '--bins', '512'];
-    const qdq = report('float.onnx', '-o', 'qdq.onnx', '--random', '4', '--format', 'qdq', ...method);
-    assert.equal(qdq.calibration.method, 'percentile');
+    const ranges = ['--random', '4', '--save-ranges', 'ranges.json'];
+    const first = report('float.onnx', '-o', 'x.onnx', ...method, ...ranges);
+    assert.equal(first.calibration.method, 'percentile');
+    const qdq = report('float.onnx', '-o', 'qdq.onnx', '--ranges', 'ranges.json', '--format', 'qdq');
+    assert.deepEqual(qdq.calibration, first.calibration);
     const imported = report('qdq.onnx', '-o', 'imported.onnx', '--mode', 'qat');
     assert.deepEqual(imported.quantizedNodes, qdq.quantizedNodes);
     assert.equal(q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'dynamic', '--random', '1']).status, 2);

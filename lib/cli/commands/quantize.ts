@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
 import { graphFromProto } from '../../graph/from-proto';
-import { type QuantizeOptions, type QuantizeReport, quantize } from '../../index';
+import { type QuantizeOptions, type QuantizeReport, quantize, type StaticQuantizeOptions } from '../../index';
 import { readModel } from '../../onnx/read';
 import { type CommandContext, collectSelectors, parseCount, parseNumber, UsageError } from '../context';
 import { addDataOptions, type DataFlags, loadFeeds } from '../data-options';
@@ -13,10 +13,27 @@ import { Progress } from '../ui/progress';
 import { formatPairs } from '../ui/table';
 import { formatBytes } from '../ui/units';
 
-type QuantizeFlags = DataFlags & { mode: QuantizeOptions['mode']; output: string; calibration?: string };
+type QuantizeFlags = DataFlags & {
+  mode: QuantizeOptions['mode'];
+  output: string;
+  calibration?: string;
+  ranges?: string;
+  saveRanges?: string;
+};
 
 /** Flags of the command that are no options of quantize(). */
-const OWN_FLAGS = new Set(['mode', 'output', 'calibration', 'random', 'seed', 'limit', 'mean', 'std', 'shape']);
+const OWN_FLAGS = new Set([
+  'mode',
+  'output',
+  'saveRanges',
+  'calibration',
+  'random',
+  'seed',
+  'limit',
+  'mean',
+  'std',
+  'shape',
+]);
 
 export function addQuantize(program: Command, context: CommandContext): void {
   const command = program
@@ -32,6 +49,8 @@ export function addQuantize(program: Command, context: CommandContext): void {
         .choices(['static', 'dynamic', 'qat'])
         .default('static'),
     )
+    .option('--ranges <file>', 'JSON file of known ranges, of --save-ranges or of the Python tool')
+    .option('--save-ranges <file>', 'where the ranges go, for --ranges of later calls')
     .option('-c, --calibration <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files');
   addDataOptions(command)
     .addOption(new Option('--format <format>', 'form of the result').choices(['qoperator', 'qdq']).default('qoperator'))
@@ -65,10 +84,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
       checkOutput(model, flags.output);
       const { terminal } = context;
       const { mode, output } = flags;
-      const data =
-        mode === 'static'
-          ? { calibration: await loadFeeds(flags.calibration, await inputsOf(model), flags, '--calibration') }
-          : refuseData(mode, flags);
+      const data = await calibrationOf(model, flags);
       const progress = new Progress(terminal);
       // Defaults are left to quantize(): which there are depends on the mode.
       const given = Object.entries(flags).filter(
@@ -84,6 +100,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
         } as QuantizeOptions);
         progress.clear();
         await writeFile(output, result.model);
+        if (flags.saveRanges !== undefined) await writeFile(flags.saveRanges, JSON.stringify(result.ranges, null, 1));
         if (context.isJson) terminal.printJson(result.report);
         else terminal.print(formatReport(result.report, output, terminal.out.bold));
       } finally {
@@ -92,10 +109,16 @@ export function addQuantize(program: Command, context: CommandContext): void {
     });
 }
 
-/** @throws UsageError when data is given to a mode that uses none. */
-function refuseData(mode: string, { calibration, random }: QuantizeFlags): object {
-  if (calibration === undefined && random === undefined) return {};
-  throw new UsageError(`--mode ${mode} needs no data; leave out --calibration and --random.`);
+/** @throws UsageError when data is given to a mode that uses none, or none to one that needs some. */
+async function calibrationOf(model: string, flags: QuantizeFlags): Promise<Pick<StaticQuantizeOptions, 'calibration'>> {
+  const { mode, calibration, random, ranges, saveRanges } = flags;
+  const hasData = calibration !== undefined || random !== undefined;
+  if (mode === 'static') {
+    if (!hasData && ranges !== undefined) return {};
+    return { calibration: await loadFeeds(calibration, await inputsOf(model), flags, '--calibration') };
+  }
+  if (!hasData && saveRanges === undefined) return {};
+  throw new UsageError(`--mode ${mode} needs no data; leave out --calibration, --random and --save-ranges.`);
 }
 
 /** From the file itself: the model may hold operators that only another engine runs. */
@@ -133,7 +156,7 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
   ];
   if (calibration) {
     const { samples, method, engine } = calibration;
-    pairs.push(['Calibrated', `${samples} samples, ${method}, engine ${engine}`]);
+    pairs.push(['Calibrated', `${samples} samples, ${method}${engine ? `, engine ${engine}` : ''}`]);
   }
   for (const [reason, names] of groupByReason(floatNodes)) {
     pairs.push(['Float', `${names.length} nodes (${summary(names)}): ${reason}`]);
