@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the reference values of ONNX Runtime's Python quantizer into test/fixtures/ort-quantizer.
 
-    python scripts/make-ort-quantizer-fixtures.py [params] [weights] [tiny] [resnet8] [mobilenetv2]
+    python scripts/make-ort-quantizer-fixtures.py [params] [weights] [types] [tiny] [resnet8] [mobilenetv2] [compat]
 
 Needs numpy, onnx, onnxruntime and sympy, and the files of examples/fashion-mnist. See test/fixtures/README.md.
 """
@@ -21,7 +21,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
-from onnxruntime.quantization.quant_utils import compute_scale_zp, get_qmin_qmax_for_qType, quantize_data
+from onnxruntime.quantization.quant_utils import (
+    compute_data_quant_params, compute_scale_zp, compute_scale_zp_blocked, get_qmin_qmax_for_qType, quantize_data,
+    quantize_onnx_initializer, snap_zero_point_to_uint8)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +31,8 @@ OUTPUT = ROOT / "test" / "fixtures" / "ort-quantizer"
 EXAMPLE = ROOT / "examples" / "fashion-mnist"
 SEED = 7
 QTYPES = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8}
+ALL_QTYPES = {**QTYPES, "int16": TensorProto.INT16, "uint16": TensorProto.UINT16, "int4": TensorProto.INT4,
+              "uint4": TensorProto.UINT4}
 
 
 def write(name, document):
@@ -115,6 +119,59 @@ def weights():
                             "codes": base64_of(np.concatenate([codes for _, _, codes in done]))})
         rows.append({"name": name, "dims": list(array.shape), "data": base64_of(array), "results": results})
     write("weights.json", {"madeBy": made_by(), "rows": rows})
+
+
+# ---- types.json: every integer type, reduced and floored ranges, restricted zero points, blocks -----------------
+
+def types():
+    rng = np.random.default_rng(SEED)
+    ranges = [(0, 0), (0, 1), (-1, 1), (-1, 3), (-3, 1), (0.2, 0.7), (-0.7, -0.2), (-2.5, 252.5), (-1e-3, 2e-3), (0, 1e-40),
+              (-0.012345678, 2.718281828), (-17.25, 0.0625), (-1e30, 2e30)]
+    ranges += [tuple(sorted(rng.normal(0, 10 ** rng.uniform(-3, 3), 2))) for _ in range(4)]
+    settings = list(itertools.product(ALL_QTYPES, (False, True), (False, True), (None, 0.01)))
+    floors = (None, 0.01)
+    rows = []
+    for low, high in ranges:
+        rmin, rmax = np.array(low, np.float32), np.array(high, np.float32)
+        row = {"rmin": float(rmin), "rmax": float(rmax), "params": [], "restricted": []}
+        for name, symmetric, reduce_range, floor in settings:
+            qmin, qmax = get_qmin_qmax_for_qType(ALL_QTYPES[name], reduce_range=reduce_range, symmetric=symmetric)
+            zero_point, scale = compute_scale_zp(rmin, rmax, qmin, qmax, symmetric, floor)
+            row["params"].append([float(np.float32(scale)), int(zero_point)])
+        for floor in floors:
+            zero_point, scale = snap_zero_point_to_uint8(rmin, rmax, 0, 255, floor)
+            row["restricted"].append([float(scale), int(zero_point)])
+        rows.append(row)
+
+    matrix = rng.normal(0, 1, (7, 9)) * 2.0 ** rng.uniform(-4, 2, (7, 9))
+    matrix[:, 2] = 0
+    matrix[:3, 4] = np.abs(matrix[:3, 4])
+    matrix = matrix.astype(np.float32)
+    initializer = numpy_helper.from_array(matrix, "matrix")
+
+    def codes_of(name, zero_point, scale, axis, block):
+        """One code a byte or two, unpacked."""
+        tensor = quantize_onnx_initializer(initializer, ALL_QTYPES[name], zero_point, scale, axis, block_size=block)
+        return base64_of(numpy_helper.to_array(tensor).astype({"int4": np.int8, "uint4": np.uint8}.get(name, name)))
+
+    weight_rows = []
+    for name, symmetric, axis, block in itertools.product(ALL_QTYPES, (False, True), (None, 0, 1), (0, 4)):
+        if axis is None and block:
+            continue
+        if block:
+            zero_point, scale = compute_scale_zp_blocked(matrix, ALL_QTYPES[name], axis, block, symmetric)
+        else:
+            parts = [matrix.flatten()] if axis is None else [matrix.take(i, axis).ravel() for i in range(matrix.shape[axis])]
+            done = [compute_data_quant_params(part, ALL_QTYPES[name], symmetric) for part in parts]
+            zero_point, scale = (np.asarray([d[k] for d in done]) for k in (0, 1))
+            if axis is None:
+                zero_point, scale = zero_point[0], scale[0]
+        weight_rows.append({"type": name, "symmetric": symmetric, "axis": axis, "block": block,
+                            "scales": [float(v) for v in scale.flatten()],
+                            "zeroPoints": [int(v) for v in zero_point.flatten()],
+                            "codes": codes_of(name, zero_point, scale, axis, block)})
+    write("types.json", {"madeBy": made_by(), "settings": [list(s) for s in settings], "floors": list(floors), "ranges": rows,
+                         "matrix": {"dims": list(matrix.shape), "data": base64_of(matrix)}, "weights": weight_rows})
 
 
 # ---- whole models ------------------------------------------------------------------------------
@@ -261,7 +318,7 @@ def tiny():
 
 def main():
     logging.disable(logging.WARNING)
-    jobs = {"params": params, "weights": weights, "tiny": tiny,
+    jobs = {"params": params, "weights": weights, "types": types, "tiny": tiny,
             "resnet8": lambda: network("resnet8"), "mobilenetv2": lambda: network("mobilenetv2")}
     for name in sys.argv[1:] or jobs:
         jobs[name]()

@@ -234,8 +234,9 @@ class DynamicQuantizer {
   #quantize(name: string, { data, dims }: Tensor<'float32'>, form: WeightForm): Weight {
     const { dtype, symmetric, axis } = form;
     const { reduceRange } = this.#options;
-    const { scale, zeroPoint } = weightScales(data, dims, axis, { dtype, symmetric, reduceRange });
-    const codes = quantizeWeight(data, dims, axis, scale, zeroPoint);
+    const granularity = axis === undefined ? undefined : { axis };
+    const { scale, zeroPoint } = weightScales(data, dims, granularity, { dtype, symmetric, reduceRange });
+    const codes = quantizeWeight(data, dims, granularity, { scale, zeroPoint, dtype });
     const { min, max } = rangeOf(data);
     this.#tensors.push({
       name,

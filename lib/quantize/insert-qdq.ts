@@ -11,6 +11,7 @@ import type { QuantizedDType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
 import type { NodePlan, QuantPlan } from './plan';
 import {
+  type Codes,
   guardBiasRange,
   quantizeWeight,
   type Range,
@@ -198,7 +199,8 @@ class Inserter {
     // fusion of the pattern is right.
     const alpha = takeFactor(node, 'alpha');
     const data = alpha === 1 ? tensor.data : tensor.data.map((w) => w * alpha);
-    const { scale, zeroPoint } = weightScales(data, dims, axis, this.#weightScale);
+    const granularity = axis === undefined ? undefined : { axis };
+    const { scale, zeroPoint } = weightScales(data, dims, granularity, this.#weightScale);
     const bias = biasIndex === undefined ? undefined : node.requiredInput(biasIndex);
     if (!bias) {
       node.setInput(index, this.#weight(value, data, axis, scale, zeroPoint, alpha === 1));
@@ -223,13 +225,14 @@ class Inserter {
     data: Float32Array,
     axis: number | undefined,
     scale: Float32Array,
-    zeroPoint: Uint8Array | Int8Array,
+    zeroPoint: Codes,
     shareable: boolean,
   ): Value {
     const { dims } = value.constant!;
     const make = () => {
       const { weightType } = this.#options;
-      const codes = quantizeWeight(data, dims, axis, scale, zeroPoint);
+      const granularity = axis === undefined ? undefined : { axis };
+      const codes = quantizeWeight(data, dims, granularity, { scale, zeroPoint, dtype: weightType });
       const shape = axis === undefined ? [] : [scale.length];
       const range = rangeOf(data);
       this.#report.push({

@@ -2,8 +2,8 @@
  * From ranges to scales and zero points, and from weights to codes. The order of operations and the width of every
  * intermediate are those of ONNX Runtime's Python quantizer, so that equal ranges give equal bits. Pure arithmetic.
  */
-import { type Quantization, quantizeCode, roundHalfEven } from '../ops/families/quantization';
-import { codeRange, type QuantizedDType } from '../tensor/dtype';
+import { quantizeCode, roundHalfEven } from '../ops/families/quantization';
+import { allocate, type CodeDType, codeRange, type DataOf } from '../tensor/dtype';
 
 /** Smallest normal float32. Smaller scales would lose bits. */
 const TINY = 2 ** -126;
@@ -17,22 +17,38 @@ export interface Range {
 }
 
 export interface ScaleOptions {
-  dtype: QuantizedDType;
-  /** The range is widened to [-a, a]; the zero point is then 0 (int8) or 128 (uint8). */
+  dtype: CodeDType;
+  /** The range is widened to [-a, a]; the zero point is then the middle of the type: 0, or 2^(bits - 1) if unsigned. */
   symmetric?: boolean;
-  /** Use 7 bits (0..127, -64..64), so that pairs of products fit 16 bits on CPUs that saturate there. */
+  /** Use one bit less (0..127, -64..64), so that pairs of products fit 16 bits on CPUs that saturate there. */
   reduceRange?: boolean;
   /** Floor for max - min. */
   minRealRange?: number;
+  /** For uint8 that is not symmetric: zero points 0 (no value is negative) and 128 only. */
+  restrictZeroPoint?: boolean;
 }
 
 /** real = (code - zeroPoint) * scale. `scale` is a float32 value. */
-export type ScaleAndZeroPoint = Pick<Quantization, 'scale' | 'zeroPoint'>;
+export interface ScaleAndZeroPoint {
+  scale: number;
+  zeroPoint: number;
+}
+
+/** Codes of a constant: elements of the storage of a {@link CodeDType}. */
+export type Codes = DataOf[CodeDType];
+
+/** Scales per index of an axis, or per block of `block` indices of it. One for all when undefined. */
+export type Granularity = { axis: number; block?: number } | undefined;
 
 /** The codes over which a range is spread. Rounding clips to the full range of the type all the same. */
 function codesFor({ dtype, symmetric, reduceRange }: ScaleOptions): [number, number] {
-  if (reduceRange) return dtype === 'uint8' ? [0, 127] : [-64, 64];
-  return dtype === 'int8' && symmetric ? [-127, 127] : codeRange(dtype);
+  const [low, high] = codeRange(dtype);
+  const isWideSigned = dtype === 'int8' || dtype === 'int16';
+  if (reduceRange) {
+    if (low === 0) return [0, (high - 1) / 2];
+    return isWideSigned ? [low / 2, -low / 2] : [low / 2, (high - 1) / 2];
+  }
+  return symmetric && isWideSigned ? [-high, high] : [low, high];
 }
 
 /**
@@ -41,6 +57,9 @@ function codesFor({ dtype, symmetric, reduceRange }: ScaleOptions): [number, num
  */
 export function scaleOfRange(range: Range, options: ScaleOptions): ScaleAndZeroPoint {
   const [qmin, qmax] = codesFor(options);
+  if (options.restrictZeroPoint && options.dtype === 'uint8' && !options.symmetric) {
+    return restrictedScale(range, qmin, qmax, options.minRealRange);
+  }
   let min = Math.min(range.min, 0);
   let max = Math.max(range.max, 0);
   if (options.minRealRange !== undefined) {
@@ -58,6 +77,29 @@ export function scaleOfRange(range: Range, options: ScaleOptions): ScaleAndZeroP
   return { scale: Math.fround(scale), zeroPoint: zeroPoint + 0 };
 }
 
+/** The scale that covers a range around a zero point at the low end or in the middle of the codes. */
+function restrictedScale(range: Range, qmin: number, qmax: number, minRealRange = 0): ScaleAndZeroPoint {
+  const middle = (qmin + qmax + 1) >> 1;
+  const min = Math.min(range.min, 0);
+  const max = Math.max(range.max, 0, min + minRealRange);
+  const floor = minRealRange / (qmax - qmin);
+  if (min === max) return { scale: Math.fround(1 / (qmax - qmin)), zeroPoint: qmin };
+  const zeroPoint = min >= 0 ? qmin : middle;
+  const below = zeroPoint === qmin ? 0 : -min / (zeroPoint - qmin);
+  const scale = Math.fround(Math.max(below, max / (qmax - zeroPoint)));
+  return { scale: scale < floor ? Math.fround(floor) : scale, zeroPoint };
+}
+
+/** For a block of a weight the zero point follows from the scale as it is stored. */
+function blockScale(range: Range, options: ScaleOptions): ScaleAndZeroPoint {
+  const [qmin, qmax] = codesFor(options);
+  const { scale, zeroPoint } = scaleOfRange(range, options);
+  if (options.symmetric) return { scale, zeroPoint: roundHalfEven((qmin + qmax) / 2) + 0 };
+  if (scale === 1 && zeroPoint === 0) return { scale, zeroPoint };
+  const rounded = roundHalfEven(qmin - Math.min(range.min, 0) / scale);
+  return { scale, zeroPoint: Math.min(Math.max(rounded, qmin), qmax) };
+}
+
 /** Smallest and largest finite element; [0, 0] when there is none. */
 export function rangeOf(data: Float32Array): Range {
   let min = INFINITY;
@@ -71,69 +113,112 @@ export function rangeOf(data: Float32Array): Range {
   return min <= max ? { min, max } : { min: 0, max: 0 };
 }
 
-/** Scales of a weight: one, or one per index of `axis`. */
+/** The shape of scales and zero points of a weight. */
+export function scaleDims(dims: readonly number[], granularity: Granularity): number[] {
+  if (!granularity) return [];
+  const { axis, block } = granularity;
+  return block ? dims.map((dim, i) => (i === axis ? Math.ceil(dim / block) : dim)) : [dims[axis]];
+}
+
+export interface WeightScaleOptions extends ScaleOptions {
+  /** What the codes have to cover, instead of the extremes of the data: one range, or one per index of the axis. */
+  ranges?: readonly Range[];
+  /**
+   * Channels of zeros take scale 1 and zero point 0, as onnxruntime's tool has it, instead of the zero point of the other
+   * channels, which its kernels want. Default false.
+   */
+  zeroChannelsApart?: boolean;
+}
+
+/** Scales of a weight, as many as {@link scaleDims} says. */
 export function weightScales(
   data: Float32Array,
   dims: readonly number[],
-  axis: number | undefined,
-  options: ScaleOptions,
-): { scale: Float32Array; zeroPoint: Uint8Array | Int8Array } {
-  const channels = axis === undefined ? 1 : dims[axis];
-  const scale = new Float32Array(channels);
-  const zeroPoint = options.dtype === 'uint8' ? new Uint8Array(channels) : new Int8Array(channels);
-  // Onnxruntime wants one zero point for all channels: a channel of zeros takes that of the others.
+  granularity: Granularity,
+  options: WeightScaleOptions,
+): { scale: Float32Array; zeroPoint: Codes } {
+  const count = scaleDims(dims, granularity).reduce((a, b) => a * b, 1);
+  const scale = new Float32Array(count);
+  const zeroPoint = allocate(options.dtype, count);
+  const isPerChannel = granularity !== undefined && !granularity.block;
   const shared =
-    options.symmetric && axis !== undefined ? scaleOfRange({ min: -1, max: 1 }, options).zeroPoint : undefined;
-  channelRanges(data, dims, axis).forEach((range, c) => {
-    const params = scaleOfRange(range, options);
+    options.symmetric && isPerChannel && !options.zeroChannelsApart
+      ? scaleOfRange({ min: -1, max: 1 }, options).zeroPoint
+      : undefined;
+  const ranges = options.ranges ?? groupRanges(data, dims, granularity, count);
+  const scaleOf = granularity?.block ? blockScale : scaleOfRange;
+  for (let c = 0; c < count; c++) {
+    const params = scaleOf(ranges[ranges.length === 1 ? 0 : c], options);
     scale[c] = params.scale;
     zeroPoint[c] = shared ?? params.zeroPoint;
-  });
+  }
   return { scale, zeroPoint };
 }
 
-/** Codes of a weight: `scale` and `zeroPoint` have one element, or one per index of `axis`. */
+/** Codes of a weight, by the scales and zero points of {@link weightScales}. */
 export function quantizeWeight(
   data: Float32Array,
   dims: readonly number[],
-  axis: number | undefined,
-  scale: Float32Array,
-  zeroPoint: Uint8Array | Int8Array,
-): Uint8Array | Int8Array {
-  const dtype = zeroPoint instanceof Uint8Array ? 'uint8' : 'int8';
+  granularity: Granularity,
+  { scale, zeroPoint, dtype }: { scale: Float32Array; zeroPoint: Codes; dtype: CodeDType },
+): Codes {
   const [low, high] = codeRange(dtype);
-  const codes = dtype === 'uint8' ? new Uint8Array(data.length) : new Int8Array(data.length);
-  forEachRun(data.length, dims, axis, (c, begin, end) => {
-    for (let i = begin; i < end; i++) codes[i] = quantizeCode(data[i], scale[c], zeroPoint[c], low, high);
+  const codes = allocate(dtype, data.length);
+  forEachRun(data.length, dims, granularity, (group, begin, end) => {
+    for (let i = begin; i < end; i++) codes[i] = quantizeCode(data[i], scale[group], zeroPoint[group], low, high);
   });
   return codes;
 }
 
-function channelRanges(data: Float32Array, dims: readonly number[], axis: number | undefined): Range[] {
-  if (axis === undefined) return [rangeOf(data)];
-  const ranges = Array.from({ length: dims[axis] }, (): Range => ({ min: 0, max: 0 }));
-  forEachRun(data.length, dims, axis, (c, begin, end) => {
-    const run = rangeOf(data.subarray(begin, end));
-    ranges[c].min = Math.min(ranges[c].min, run.min);
-    ranges[c].max = Math.max(ranges[c].max, run.max);
+function groupRanges(data: Float32Array, dims: readonly number[], granularity: Granularity, count: number): Range[] {
+  if (!granularity) return [rangeOf(data)];
+  const ranges = Array.from({ length: count }, (): Range => ({ min: 0, max: 0 }));
+  forEachRun(data.length, dims, granularity, (group, begin, end) => {
+    const range = ranges[group];
+    let { min, max } = range;
+    for (let i = begin; i < end; i++) {
+      const value = data[i];
+      if (value < min && value !== -INFINITY) min = value;
+      if (value > max && value !== INFINITY) max = value;
+    }
+    range.min = min;
+    range.max = max;
   });
   return ranges;
 }
 
-/** Visits the contiguous runs of elements that belong to one channel. */
+/** Visits the contiguous runs of elements that have one scale. */
 function forEachRun(
   size: number,
   dims: readonly number[],
-  axis: number | undefined,
-  visit: (channel: number, begin: number, end: number) => void,
+  granularity: Granularity,
+  visit: (group: number, begin: number, end: number) => void,
 ): void {
   if (size === 0) return;
-  if (axis === undefined) {
+  if (!granularity) {
     visit(0, 0, size);
     return;
   }
+  const { axis, block } = granularity;
   const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
-  for (let begin = 0, run = 0; begin < size; begin += inner, run++) visit(run % dims[axis], begin, begin + inner);
+  const channels = dims[axis];
+  if (!block) {
+    for (let begin = 0, run = 0; begin < size; begin += inner, run++) visit(run % channels, begin, begin + inner);
+    return;
+  }
+  const blocks = Math.ceil(channels / block);
+  for (let begin = 0, outer = 0; begin < size; outer++) {
+    for (let channel = 0; channel < channels; channel += inner === 1 ? block : 1) {
+      const group = (outer * blocks + Math.floor(channel / block)) * inner;
+      if (inner === 1) {
+        const length = Math.min(block, channels - channel);
+        visit(group, begin, begin + length);
+        begin += length;
+      } else {
+        for (let i = 0; i < inner; i++, begin++) visit(group + i, begin, begin + 1);
+      }
+    }
+  }
 }
 
 /**

@@ -4,7 +4,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { guardBiasRange, quantizeWeight, rangeOf, scaleOfRange, weightScales } from '../../lib/quantize/scale';
 import { quantizeBias } from '../../lib/passes/qdq-pairs';
-import type { QuantizedDType } from '../../lib/tensor/dtype';
+import type { CodeDType, QuantizedDType } from '../../lib/tensor/dtype';
 
 function fixture<T>(name: string): T {
   return JSON.parse(fs.readFileSync(path.join(__dirname, '..', 'fixtures', 'ort-quantizer', name), 'utf8')) as T;
@@ -76,25 +76,99 @@ describe('weights', () => {
       const bytes = Buffer.from(data, 'base64');
       const weights = new Float32Array(new Uint8Array(bytes).buffer);
       for (const { type, symmetric, axis, scales, zeroPoints, codes } of results) {
-        const at = axis ?? undefined;
+        const at = axis === null ? undefined : { axis };
         const { scale, zeroPoint } = weightScales(weights, dims, at, { dtype: type, symmetric });
         assert.deepEqual(scale, Float32Array.from(scales), `${type} axis ${axis}: scales`);
         assert.deepEqual([...zeroPoint], zeroPoints, `${type} axis ${axis}: zero points`);
-        const got = Buffer.from(quantizeWeight(weights, dims, at, scale, zeroPoint).buffer).toString('base64');
+        const got = Buffer.from(quantizeWeight(weights, dims, at, { scale, zeroPoint, dtype: type }).buffer).toString(
+          'base64',
+        );
         assert.equal(got, codes, `${type} axis ${axis}: codes`);
       }
     });
   }
 
   it('have one zero point for all channels when symmetric, a channel of zeros included', () => {
-    const { zeroPoint } = weightScales(Float32Array.of(1, -2, 0, 0), [2, 2], 0, { dtype: 'uint8', symmetric: true });
+    const { zeroPoint } = weightScales(
+      Float32Array.of(1, -2, 0, 0),
+      [2, 2],
+      { axis: 0 },
+      { dtype: 'uint8', symmetric: true },
+    );
     assert.deepEqual([...zeroPoint], [128, 128]);
   });
 
   it('are split into channels along an inner axis', () => {
-    const { scale } = weightScales(Float32Array.of(127, -1, 254, 0.5), [2, 2], 1, { dtype: 'int8', symmetric: true });
+    const { scale } = weightScales(
+      Float32Array.of(127, -1, 254, 0.5),
+      [2, 2],
+      { axis: 1 },
+      { dtype: 'int8', symmetric: true },
+    );
     assert.deepEqual([...scale], [2, Math.fround(1 / 127)]);
   });
+});
+
+describe('every integer type', () => {
+  type Params = [scale: number, zeroPoint: number];
+  const { settings, floors, ranges, matrix, weights } = fixture<{
+    settings: [CodeDType, boolean, boolean, number | null][];
+    floors: (number | null)[];
+    ranges: { rmin: number; rmax: number; params: Params[]; restricted: Params[] }[];
+    matrix: { dims: number[]; data: string };
+    weights: {
+      type: CodeDType;
+      symmetric: boolean;
+      axis: number | null;
+      block: number;
+      scales: number[];
+      zeroPoints: number[];
+      codes: string;
+    }[];
+  }>('types.json');
+
+  it(`has the scales of onnxruntime, reduced and floored, in ${ranges.length * settings.length} cases`, () => {
+    assert.ok(ranges.length * settings.length > 700);
+    for (const { rmin: min, rmax: max, params } of ranges) {
+      for (const [i, [dtype, symmetric, reduceRange, floor]] of settings.entries()) {
+        const { scale, zeroPoint } = scaleOfRange(
+          { min, max },
+          { dtype, symmetric, reduceRange, minRealRange: floor ?? undefined },
+        );
+        assert.deepEqual([scale, zeroPoint], [Math.fround(params[i][0]), params[i][1]], `${min} ${max} ${settings[i]}`);
+      }
+    }
+  });
+
+  it('has restricted zero points as onnxruntime has them', () => {
+    for (const { rmin: min, rmax: max, restricted } of ranges) {
+      for (const [i, floor] of floors.entries()) {
+        const options = { dtype: 'uint8', restrictZeroPoint: true, minRealRange: floor ?? undefined } as const;
+        const { scale, zeroPoint } = scaleOfRange({ min, max }, options);
+        assert.deepEqual(
+          [scale, zeroPoint],
+          [Math.fround(restricted[i][0]), restricted[i][1]],
+          `${min} ${max} ${floor}`,
+        );
+      }
+    }
+  });
+
+  const data = new Float32Array(new Uint8Array(Buffer.from(matrix.data, 'base64')).buffer);
+  for (const { type: dtype, symmetric, axis, block, scales, zeroPoints, codes } of weights) {
+    it(`gives onnxruntime's codes: ${dtype}${symmetric ? ' symmetric' : ''}, axis ${axis}, block ${block}`, () => {
+      const granularity = axis === null ? undefined : { axis, block };
+      const { scale, zeroPoint } = weightScales(data, matrix.dims, granularity, {
+        dtype,
+        symmetric,
+        zeroChannelsApart: true,
+      });
+      assert.deepEqual(scale, Float32Array.from(scales));
+      assert.deepEqual([...zeroPoint], zeroPoints);
+      const got = quantizeWeight(data, matrix.dims, granularity, { scale, zeroPoint, dtype });
+      assert.equal(Buffer.from(got.buffer).toString('base64'), codes);
+    });
+  }
 });
 
 describe('biases', () => {
