@@ -219,6 +219,40 @@ export interface QGemmStep {
   xZeroPoint: number;
   output: OutputSpec;
 }
+/** Smallest and largest element of float32 x, 0 included: y is float32 [low, high]. */
+export interface RangeStep {
+  op: 'range';
+  x: BufferId;
+  y: BufferId;
+}
+/** float32 -> uint8 with the scale and zero point of `range`, as DynamicQuantizeLinear derives them. */
+export interface QuantizeDynamicStep {
+  op: 'quantize_dynamic';
+  x: BufferId;
+  range: BufferId;
+  y: BufferId;
+}
+/** The scale of a range x when y is float32, its zero point when y is uint8. */
+export interface RangeParameterStep {
+  op: 'range_parameter';
+  x: BufferId;
+  y: BufferId;
+}
+/** Scale (float32) and zero point (of the dtype of x) that an earlier step computes, one element each. */
+export interface RunTimeInput {
+  /** Multiplies the scale of `output`; null when that is int32. */
+  xScale: BufferId | null;
+  xZeroPoint: BufferId;
+  output: DequantizeSpec | AccumulateSpec;
+}
+/** QGemmStep with parameters of x from buffers. */
+export interface QGemmDynamicStep extends Omit<QGemmStep, 'op' | 'xZeroPoint' | 'output'>, RunTimeInput {
+  op: 'qgemm_dynamic';
+}
+/** QConvStep with parameters of x from buffers. */
+export interface QConvDynamicStep extends Omit<QConvStep, 'op' | 'xZeroPoint' | 'output'>, RunTimeInput {
+  op: 'qconv_dynamic';
+}
 /** Batched A [M, K] x B [K, N], both run-time 8-bit tensors with scalar zero points; B is packed in the run. */
 export interface QMatMulStep {
   op: 'qmatmul';
@@ -445,6 +479,40 @@ export interface LayerNormStep {
   size: number;
   epsilon: number;
 }
+/**
+ * softmax(q k' * scale + mask) v for each head, float32. Row r of batch item b of q is at qOffset + (b * length + r) * qStride,
+ * head h at h * headSize in it; k and v have keyLength rows; y is dense [batch, length, heads * valueSize].
+ */
+export interface AttentionStep {
+  op: 'attention';
+  q: BufferId;
+  k: BufferId;
+  v: BufferId;
+  y: BufferId;
+  qOffset: number;
+  kOffset: number;
+  vOffset: number;
+  qStride: number;
+  kStride: number;
+  vStride: number;
+  batch: number;
+  heads: number;
+  length: number;
+  keyLength: number;
+  headSize: number;
+  valueSize: number;
+  scale: number;
+  /** Query r sees keys up to r + keyLength - length only. */
+  causal: boolean;
+  /** int32. 'keys': [batch, keyLength], a key that is not above 0 gets `maskValue` added; 'lengths': [batch], keys that count. */
+  mask: BufferId | null;
+  maskKind: 'keys' | 'lengths';
+  maskValue: number;
+  /** float32 added to scores: [length, keyLength] at b * biasBatchStride + h * biasHeadStride. */
+  bias: BufferId | null;
+  biasBatchStride: number;
+  biasHeadStride: number;
+}
 /** y[i0, i1, ...] = x[sum(i * strides) + offset]: transpose, slice (also negative steps), expand. Any element size. */
 export interface StridedCopyStep {
   op: 'strided_copy';
@@ -500,7 +568,12 @@ export interface GatherDynamicStep {
 
 export type ProgramStep =
   | QConvStep
+  | QConvDynamicStep
   | QGemmStep
+  | QGemmDynamicStep
+  | RangeStep
+  | QuantizeDynamicStep
+  | RangeParameterStep
   | QMatMulStep
   | QuantizeStep
   | DequantizeStep
@@ -519,6 +592,7 @@ export type ProgramStep =
   | SoftmaxStep
   | ReduceStep
   | LayerNormStep
+  | AttentionStep
   | StridedCopyStep
   | ConcatStep
   | PadStep

@@ -2,7 +2,8 @@
 import { defineOp } from './define-op';
 import { convolveCodes, inferConvolution, lowerQConv } from './families/convolution';
 import { checkType } from './families/inference';
-import { fromDoubles, scalarOf } from './families/values';
+import { inputParameters } from './families/run-time-input';
+import { fromDoubles } from './families/values';
 
 export const ConvInteger = defineOp({
   type: 'ConvInteger',
@@ -17,10 +18,10 @@ export const ConvInteger = defineOp({
     return [fromDoubles('int32', sums, dims)];
   },
   lower(context) {
-    const zeroValue = context.node.input(2);
-    const zero = context.constant(zeroValue);
-    if (zeroValue && zero?.size !== 1) return false;
+    const { node } = context;
+    const parameters = inputParameters(context, node.requiredInput(0), null, node.input(2));
+    if (parameters === undefined) return false;
     const output = { kind: 'int32', bias: null } as const;
-    return lowerQConv(context, { x: 0, w: 1, wZeroPoint: 3 }, zero ? scalarOf(zero) : 0, output);
+    return lowerQConv(context, { x: 0, w: 1, wZeroPoint: 3 }, parameters, output);
   },
 });

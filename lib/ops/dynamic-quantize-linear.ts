@@ -2,7 +2,9 @@
 import { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { shapeAs } from './families/inference';
+import { existingLayout } from './families/lowering';
 import { dynamicQuantization, quantizeTensor } from './families/quantization';
+import { quantizeInRun } from './families/run-time-input';
 
 export const DynamicQuantizeLinear = defineOp({
   type: 'DynamicQuantizeLinear',
@@ -16,5 +18,18 @@ export const DynamicQuantizeLinear = defineOp({
       new Tensor('float32', [quantization.scale], []),
       new Tensor('uint8', [quantization.zeroPoint], []),
     ];
+  },
+  lower(context) {
+    const { node } = context;
+    const value = node.requiredInput(0);
+    if (context.dtype(value) !== 'float32') return false;
+    const layout = existingLayout(context, value);
+    const [codes, scale, zeroPoint] = node.outputs;
+    quantizeInRun(context, value, layout, {
+      ...(codes && { codes: context.output(codes, layout) }),
+      ...(scale && { scale: context.output(scale, 'row') }),
+      ...(zeroPoint && { zeroPoint: context.output(zeroPoint, 'row') }),
+    });
+    return true;
   },
 });

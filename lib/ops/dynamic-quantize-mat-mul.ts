@@ -6,9 +6,10 @@ import { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { checkType } from './families/inference';
 import { inferMatMul } from './families/matmul';
-import { multiplyCodes } from './families/qmatmul';
+import { emitQMatMul, multiplyCodes } from './families/qmatmul';
 import { dynamicQuantization, quantizeTensor } from './families/quantization';
-import { dequantizeProduct, productScales } from './mat-mul-integer-to-float';
+import { quantizeInRun } from './families/run-time-input';
+import { dequantizeProduct, productScales, scalesOf } from './mat-mul-integer-to-float';
 
 export const DynamicQuantizeMatMul = defineOp({
   type: 'DynamicQuantizeMatMul',
@@ -27,5 +28,21 @@ export const DynamicQuantizeMatMul = defineOp({
     const { sums, plan } = multiplyCodes(node, codes, zero, b!, bZero ?? null);
     const aScale = new Tensor('float32', [quantization.scale], []);
     return [dequantizeProduct(node, sums, plan, productScales(node, aScale, bScale!, plan.n), bias)];
+  },
+  lower(context) {
+    const { node } = context;
+    const [aValue, bValue] = [node.requiredInput(0), node.requiredInput(1)];
+    const biasValue = node.input(4);
+    const [scale, bias] = [context.constant(node.requiredInput(2)), context.constant(biasValue)];
+    const bShape = context.shape(bValue);
+    if (!scale || (biasValue && !bias) || bShape.length !== 2 || !context.constant(bValue)) return false;
+    const a = quantizeInRun(context, aValue, 'row');
+    const output = {
+      kind: 'dequantize',
+      scale: scalesOf(node, scale, bShape[1]),
+      bias: (bias?.data as Float32Array | undefined) ?? null,
+    } as const;
+    const left = { shape: context.shape(aValue), slot: () => a.codes };
+    return emitQMatMul(context, left, { b: 1, bZeroPoint: 3 }, a, output, () => context.output(node.output, 'row').id);
   },
 });

@@ -19,6 +19,7 @@ import { Constant } from './constant';
 import { ConstantOfShape } from './constant-of-shape';
 import { Conv } from './conv';
 import { ConvInteger } from './conv-integer';
+import { ConvIntegerToFloat } from './conv-integer-to-float';
 import { ConvTranspose } from './conv-transpose';
 import { CumSum } from './cum-sum';
 import { DepthToSpace } from './depth-to-space';
@@ -143,6 +144,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   ConstantOfShape,
   Conv,
   ConvInteger,
+  ConvIntegerToFloat,
   ConvTranspose,
   CumSum,
   DepthToSpace,

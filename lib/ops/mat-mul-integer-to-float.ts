@@ -8,6 +8,7 @@ import { defineOp } from './define-op';
 import { checkType, modelError } from './families/inference';
 import { inferMatMul, type MatMulPlan } from './families/matmul';
 import { lowerQMatMul, multiplyCodes } from './families/qmatmul';
+import { inputParameters } from './families/run-time-input';
 import { scalarOf, toDoubles } from './families/values';
 
 const { fround } = Math;
@@ -20,6 +21,12 @@ export function productScales(node: Node, aScale: Tensor, bScale: Tensor, n: num
   }
   const scalar = scalarOf(one);
   return Float32Array.from(toDoubles(many), (scale) => scalar * scale);
+}
+
+/** Scales of B for a native step: one, or one per column. */
+export function scalesOf(node: Node, scale: Tensor, n: number): Float32Array {
+  if (scale.size !== 1 && scale.size !== n) throw modelError(node, `1 or ${n} elements`, 'the scales', scale.size);
+  return Float32Array.from(toDoubles(scale));
 }
 
 /** The float result of an accumulator. */
@@ -56,24 +63,21 @@ export const MatMulIntegerToFloat = defineOp({
   },
   lower(context) {
     const { node } = context;
-    const [aScale, bScale] = [2, 3].map((i) => context.constant(node.requiredInput(i)));
-    const [zeroValue, biasValue] = [node.input(4), node.input(6)];
-    const [zero, bias] = [context.constant(zeroValue), context.constant(biasValue)];
-    if (!aScale || !bScale || (zeroValue && zero?.size !== 1) || (biasValue && !bias)) return false;
-    const bShape = context.shape(node.requiredInput(1));
-    const n = bShape[bShape.length - 1];
-    const output = {
-      kind: 'dequantize',
-      scale: productScales(node, aScale, bScale, n),
-      bias: (bias?.data as Float32Array | undefined) ?? null,
-    } as const;
+    const [codes, bValue, first, second] = [0, 1, 2, 3].map((i) => node.requiredInput(i));
+    const [aScale, bScale] = [context.constant(first), context.constant(second)];
+    const biasValue = node.input(6);
+    const bias = context.constant(biasValue);
+    const known = bScale ?? aScale;
+    if (!known || (biasValue && !bias)) return false;
+    const n = context.shape(bValue).at(-1)!;
+    const isConstant = aScale !== undefined && bScale !== undefined;
+    // In either order of the two scales, the one that the run computes is the activation's.
+    const computed = isConstant ? null : bScale ? first : second;
+    const parameters = inputParameters(context, codes, computed, node.input(4));
+    if (parameters === undefined || (isConstant && typeof parameters !== 'number')) return false;
+    const scale = isConstant ? productScales(node, aScale, bScale, n) : scalesOf(node, known, n);
+    const output = { kind: 'dequantize', scale, bias: (bias?.data as Float32Array | undefined) ?? null } as const;
     const inputs = { a: 0, b: 1, bZeroPoint: 5 };
-    return lowerQMatMul(
-      context,
-      inputs,
-      zero ? scalarOf(zero) : 0,
-      output,
-      () => context.output(node.output, 'row').id,
-    );
+    return lowerQMatMul(context, inputs, parameters, output, () => context.output(node.output, 'row').id);
   },
 });

@@ -3,7 +3,8 @@ import { defineOp } from './define-op';
 import { checkType } from './families/inference';
 import { inferMatMul } from './families/matmul';
 import { lowerQMatMul, multiplyCodes } from './families/qmatmul';
-import { fromDoubles, scalarOf } from './families/values';
+import { inputParameters } from './families/run-time-input';
+import { fromDoubles } from './families/values';
 
 export const MatMulInteger = defineOp({
   type: 'MatMulInteger',
@@ -19,17 +20,10 @@ export const MatMulInteger = defineOp({
   },
   lower(context) {
     const { node } = context;
-    const zeroValue = node.input(2);
-    const zero = context.constant(zeroValue);
-    if (zeroValue && zero?.size !== 1) return false;
+    const parameters = inputParameters(context, node.requiredInput(0), null, node.input(2));
+    if (parameters === undefined) return false;
     const inputs = { a: 0, b: 1, bZeroPoint: 3 };
     const output = { kind: 'int32', bias: null } as const;
-    return lowerQMatMul(
-      context,
-      inputs,
-      zero ? scalarOf(zero) : 0,
-      output,
-      () => context.output(node.output, 'row').id,
-    );
+    return lowerQMatMul(context, inputs, parameters, output, () => context.output(node.output, 'row').id);
   },
 });

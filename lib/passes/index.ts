@@ -11,6 +11,7 @@ import { foldBatchNorm } from './fold-batch-norm';
 import { foldConstants } from './fold-constants';
 import { fuseActivation } from './fuse-activation';
 import { fuseHardSwish } from './fuse-hard-swish';
+import { fuseIntegerProducts } from './fuse-integer-products';
 import { fuseLayerNorm } from './fuse-layer-norm';
 import { fuseMatmulBias } from './fuse-matmul-bias';
 import { fuseQdq } from './fuse-qdq';
@@ -38,13 +39,15 @@ export function prepare(graph: Graph): void {
   removeDeadNodes(graph);
 }
 
-/** {@link prepare}, and what only the runtime wants: integer operators out of Q/DQ, fused activations and biases. */
+/** {@link prepare}, and what only the runtime wants: integer operators out of Q/DQ and around integer products, fused activations and
+ * biases. */
 export function lowerForRuntime(graph: Graph): void {
   prepare(graph);
   fuseQdq(graph, { internal: true });
   // What Q/DQ is left runs in float; its weights are needed as such, whatever they take.
   inferShapes(graph, lookupOp);
   foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
+  fuseIntegerProducts(graph);
   fuseTables(graph);
   cancelTransposes(graph);
   foldBatchNorm(graph);

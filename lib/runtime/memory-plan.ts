@@ -23,6 +23,13 @@ export function readsOf(step: ProgramStep): BufferId[] {
       return step.inputs;
     case 'gather_dynamic':
       return [step.x, step.indices];
+    case 'quantize_dynamic':
+      return [step.x, step.range];
+    case 'qgemm_dynamic':
+    case 'qconv_dynamic':
+      return [step.x, step.xZeroPoint, ...(step.xScale === null ? [] : [step.xScale])];
+    case 'attention':
+      return [step.q, step.k, step.v, ...[step.mask, step.bias].filter((id) => id !== null)];
     default:
       return [step.x];
   }

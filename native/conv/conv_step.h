@@ -10,6 +10,7 @@
 namespace q8 {
 
 std::unique_ptr<Step> make_qconv(StepReader& reader);
+std::unique_ptr<Step> make_qconv_dynamic(StepReader& reader);
 std::unique_ptr<Step> make_conv(StepReader& reader);
 
 }  // namespace q8

@@ -16,6 +16,7 @@
 #include "conv/packed_conv.h"
 #include "conv/window.h"
 #include "core/abort_flag.h"
+#include "ops/run_time_params.h"
 #include "program/parallel.h"
 
 namespace q8 {
@@ -43,6 +44,15 @@ const uint8_t** tap_scratch(size_t count) {
   return taps.data();
 }
 
+/// All that depends on scale and zero point of the input.
+struct InputParams {
+  uint8_t zero_byte = 0;
+  /// One per group; one for all channels of a depthwise convolution.
+  std::vector<Columns> columns;
+  /// What taps outside the image read: as much as a whole row of the kernel.
+  std::vector<uint8_t> outside;
+};
+
 struct QConv {
   BufferId x = 0;
   BufferId y = 0;
@@ -50,21 +60,55 @@ struct QConv {
   OutputSpec spec;
   std::shared_ptr<const PackedConv> weights;
   bool x_signed = false;
-  int32_t x_zero_point = 0;
+  /// Known now, unless an earlier step computes them.
+  bool is_dynamic = false;
+  InputParams constant;
+  RunTimeZeroPoint zero_point;
+  RunTimeScale scale;
 
-  uint8_t zero_byte() const { return static_cast<uint8_t>(x_zero_point); }
   size_t out_bytes() const {
     return spec.kind == OutKind::kU8 || spec.kind == OutKind::kS8 ? 1 : 4;
+  }
+
+  InputParams input_params(const OutputSpec& output, int32_t x_zero_point) const {
+    InputParams params;
+    params.zero_byte = static_cast<uint8_t>(x_zero_point);
+    params.outside.assign(geometry.kernel_width * geometry.channels, params.zero_byte);
+    const ConvDims& dims = weights->dims();
+    if (dims.depthwise()) {
+      params.columns.emplace_back(
+          output, 0, geometry.channels,
+          weights->fold_depthwise_bias(x_zero_point, x_signed,
+                                       output.bias.empty() ? nullptr : output.bias.data()));
+      return params;
+    }
+    params.columns.reserve(dims.group);
+    for (size_t i = 0; i < dims.group; ++i) {
+      params.columns.emplace_back(output, i * dims.group_outputs(), weights->group(i), x_zero_point,
+                                  x_signed);
+    }
+    return params;
+  }
+
+  /// Valid during this run, for all its threads.
+  const InputParams& input_params(const RunContext& context) const {
+    if (!is_dynamic) return constant;
+    thread_local InputParams params;
+    OutputSpec scaled = spec;
+    const float x_scale = scale.value(context);
+    for (float& s : scaled.scale) s = x_scale * s;
+    params = input_params(scaled, zero_point.value(context));
+    return params;
   }
 };
 
 class PointwiseQConv final : public Step {
  public:
-  explicit PointwiseQConv(QConv conv, std::vector<Columns> columns)
-      : conv_(std::move(conv)), columns_(std::move(columns)) {}
+  explicit PointwiseQConv(QConv conv) : conv_(std::move(conv)) {}
 
   Status run(const RunContext& context) const override {
     const ConvDims& dims = conv_.weights->dims();
+    const InputParams& params = conv_.input_params(context);
     for (size_t g = 0; g < dims.group; ++g) {
       GemmCall call;
       call.m = conv_.geometry.pixels();
@@ -72,7 +116,7 @@ class PointwiseQConv final : public Step {
       call.a.row_bytes = conv_.geometry.channels;
       call.a.is_signed = conv_.x_signed;
       call.b = &conv_.weights->group(g);
-      call.epilogue = columns_[g].epilogue(conv_.spec);
+      call.epilogue = params.columns[g].epilogue(conv_.spec);
       call.c = context.data<uint8_t>(conv_.y) + g * dims.group_outputs() * conv_.out_bytes();
       call.ldc = dims.out_channels;
       call.threads = context.threads;
@@ -85,14 +129,12 @@ class PointwiseQConv final : public Step {
 
  private:
   QConv conv_;
-  std::vector<Columns> columns_;
 };
 
 /// Implicit GEMM: pixels are rows, a row is a list of segments of the image.
 class WindowQConv final : public Step {
  public:
-  WindowQConv(QConv conv, std::vector<Columns> columns)
-      : conv_(std::move(conv)), columns_(std::move(columns)) {
+  explicit WindowQConv(QConv conv) : conv_(std::move(conv)) {
     const Geometry& g = conv_.geometry;
     const ConvDims& dims = conv_.weights->dims();
     source_ = g;
@@ -103,7 +145,6 @@ class WindowQConv final : public Step {
       merge_kernel_rows();
     }
     window_ = Window(source_, 1);
-    outside_.assign(segment_bytes_, conv_.zero_byte());
     const size_t row_bytes =
         std::max<size_t>(dims.depth() * conv_.weights->table().gemm->a_element_bytes, 1);
     block_rows_ = std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
@@ -113,9 +154,10 @@ class WindowQConv final : public Step {
 
   Status run(const RunContext& context) const override {
     if (conv_.geometry.pixels() == 0) return {};
+    const InputParams& params = conv_.input_params(context);
     const uint8_t* x = context.data<const uint8_t>(conv_.x);
     if (padded_copy_) {
-      copy_with_padding(context, x, context.scratch);
+      copy_with_padding(context, params.zero_byte, x, context.scratch);
       x = context.scratch;
     }
     const size_t groups = conv_.weights->dims().group;
@@ -125,7 +167,7 @@ class WindowQConv final : public Step {
     if (threads > 1 && blocks * groups < threads * 2) {
       // Few pixels: run_gemm also splits the output channels.
       for (size_t g = 0; g < groups; ++g) {
-        const Status status = run_rows(context, x, g, 0, pixels, context.threads);
+        const Status status = run_rows(context, params, x, g, 0, pixels, context.threads);
         if (!status.ok()) return status;
       }
       return {};
@@ -134,7 +176,7 @@ class WindowQConv final : public Step {
     ThreadPool::instance().parallel_for(blocks * groups, threads, [&](size_t index) {
       if (failed.load(std::memory_order_relaxed) || is_aborted(context.cancel)) return;
       const size_t first = index / groups * block_rows_;
-      const Status status = run_rows(context, x, index % groups, first,
+      const Status status = run_rows(context, params, x, index % groups, first,
                                      std::min(block_rows_, pixels - first), /*threads=*/1);
       if (!status.ok()) failed.store(true, std::memory_order_relaxed);
     });
@@ -167,7 +209,8 @@ class WindowQConv final : public Step {
     segment_bytes_ = g.kernel_width * g.channels;
   }
 
-  void copy_with_padding(const RunContext& context, const uint8_t* x, uint8_t* padded) const {
+  void copy_with_padding(const RunContext& context, uint8_t zero_byte, const uint8_t* x,
+                         uint8_t* padded) const {
     const Geometry& g = conv_.geometry;
     const size_t padded_row = source_.width * g.channels;
     const size_t left = std::min(g.pad_left, source_.width) * g.channels;
@@ -178,22 +221,22 @@ class WindowQConv final : public Step {
         const size_t padded_y = row % source_.height;
         uint8_t* to = padded + row * padded_row;
         if (padded_y < g.pad_top || padded_y - g.pad_top >= g.height) {
-          std::memset(to, conv_.zero_byte(), padded_row);
+          std::memset(to, zero_byte, padded_row);
           continue;
         }
         const uint8_t* from = x + (image * g.height + padded_y - g.pad_top) * g.width * g.channels;
-        std::memset(to, conv_.zero_byte(), left);
+        std::memset(to, zero_byte, left);
         std::memcpy(to + left, from, middle);
-        std::memset(to + left + middle, conv_.zero_byte(), padded_row - left - middle);
+        std::memset(to + left + middle, zero_byte, padded_row - left - middle);
       }
     });
   }
 
-  Status run_rows(const RunContext& context, const uint8_t* x, size_t g, size_t first, size_t count,
-                  size_t threads) const {
+  Status run_rows(const RunContext& context, const InputParams& params, const uint8_t* x, size_t g,
+                  size_t first, size_t count, size_t threads) const {
     const ConvDims& dims = conv_.weights->dims();
     const uint8_t** taps = tap_scratch(count * segments_);
-    window_.resolve(x + g * dims.group_channels, first, count, outside_.data(), taps);
+    window_.resolve(x + g * dims.group_channels, first, count, params.outside.data(), taps);
     GemmCall call;
     call.m = count;
     call.a.table = taps;
@@ -201,7 +244,7 @@ class WindowQConv final : public Step {
     call.a.segment_bytes = segment_bytes_;
     call.a.is_signed = conv_.x_signed;
     call.b = &conv_.weights->group(g);
-    call.epilogue = columns_[g].epilogue(conv_.spec);
+    call.epilogue = params.columns[g].epilogue(conv_.spec);
     call.c = context.data<uint8_t>(conv_.y) +
              (first * dims.out_channels + g * dims.group_outputs()) * conv_.out_bytes();
     call.ldc = dims.out_channels;
@@ -211,33 +254,25 @@ class WindowQConv final : public Step {
   }
 
   QConv conv_;
-  std::vector<Columns> columns_;
   /// What `window_` describes: the convolution itself, or its merged form.
   Geometry source_;
   Window window_;
   size_t segments_ = 0;
   size_t segment_bytes_ = 0;
   bool padded_copy_ = false;
-  std::vector<uint8_t> outside_;
   size_t block_rows_ = 0;
 };
 
 class DepthwiseQConv final : public Step {
  public:
-  explicit DepthwiseQConv(QConv conv)
-      : conv_(std::move(conv)),
-        window_(conv_.geometry, 1),
-        columns_(conv_.spec, 0, conv_.geometry.channels,
-                 conv_.weights->fold_depthwise_bias(
-                     conv_.x_zero_point, conv_.x_signed,
-                     conv_.spec.bias.empty() ? nullptr : conv_.spec.bias.data())),
-        outside_(conv_.geometry.channels, conv_.zero_byte()) {}
+  explicit DepthwiseQConv(QConv conv) : conv_(std::move(conv)), window_(conv_.geometry, 1) {}
 
   Status run(const RunContext& context) const override {
     const size_t channels = conv_.geometry.channels;
     const size_t taps = conv_.geometry.taps();
     const size_t pixels = conv_.geometry.pixels();
     if (pixels == 0 || channels == 0) return {};
+    const InputParams& params = conv_.input_params(context);
     const uint8_t* x = context.data<const uint8_t>(conv_.x);
     uint8_t* y = context.data<uint8_t>(conv_.y);
     const size_t block = std::clamp<size_t>(kDepthwiseBlockBytes / channels, 8, 256);
@@ -252,11 +287,11 @@ class DepthwiseQConv final : public Step {
                   args.channels = channels;
                   args.taps = taps;
                   const uint8_t** sources = tap_scratch(args.pixels * taps);
-                  window_.resolve(x, first, args.pixels, outside_.data(), sources);
+                  window_.resolve(x, first, args.pixels, params.outside.data(), sources);
                   args.source = sources;
                   args.flip = conv_.x_signed == conv_.weights->table().gemm->a_signed ? 0 : 0x80;
                   args.weights = conv_.weights->depthwise_weights();
-                  args.epilogue = columns_.epilogue(conv_.spec);
+                  args.epilogue = params.columns[0].epilogue(conv_.spec);
                   args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
                   args.out = y + first * channels * conv_.out_bytes();
                   args.out_stride = channels;
@@ -270,14 +305,15 @@ class DepthwiseQConv final : public Step {
  private:
   QConv conv_;
   Window window_;
-  Columns columns_;
-  std::vector<uint8_t> outside_;
 };
 
 }  // namespace
 
-std::unique_ptr<Step> make_qconv(StepReader& reader) {
+namespace {
+
+std::unique_ptr<Step> make(StepReader& reader, bool is_dynamic) {
   QConv conv;
+  conv.is_dynamic = is_dynamic;
   conv.geometry = Geometry::read(reader);
   const Geometry& g = conv.geometry;
   conv.weights = reader.weights("weights").conv;
@@ -294,20 +330,23 @@ std::unique_ptr<Step> make_qconv(StepReader& reader) {
   }
   conv.x = reader.input("x", kCodes, g.input_elements());
   conv.x_signed = reader.is_signed(conv.x);
-  conv.x_zero_point = reader.zero_point("xZeroPoint", conv.x);
+  const int32_t x_zero_point = is_dynamic ? 0 : reader.zero_point("xZeroPoint", conv.x);
+  if (is_dynamic) conv.zero_point = RunTimeZeroPoint(reader, conv.x);
   conv.spec =
       reader.output_spec(out_channels, checked_product({g.pixels(), out_channels}), &conv.y);
+  if (is_dynamic) conv.scale = RunTimeScale(reader, conv.spec.kind);
   if (!reader.ok()) return nullptr;
+  if (!is_dynamic) conv.constant = conv.input_params(conv.spec, x_zero_point);
   if (dims.depthwise()) return std::make_unique<DepthwiseQConv>(std::move(conv));
-  std::vector<Columns> columns;
-  columns.reserve(dims.group);
-  for (size_t i = 0; i < dims.group; ++i) {
-    columns.emplace_back(conv.spec, i * dims.group_outputs(), conv.weights->group(i),
-                         conv.x_zero_point, conv.x_signed);
-  }
-  if (g.is_pointwise())
-    return std::make_unique<PointwiseQConv>(std::move(conv), std::move(columns));
-  return std::make_unique<WindowQConv>(std::move(conv), std::move(columns));
+  if (g.is_pointwise()) return std::make_unique<PointwiseQConv>(std::move(conv));
+  return std::make_unique<WindowQConv>(std::move(conv));
+}
+
+}  // namespace
+
+std::unique_ptr<Step> make_qconv(StepReader& reader) { return make(reader, /*is_dynamic=*/false); }
+std::unique_ptr<Step> make_qconv_dynamic(StepReader& reader) {
+  return make(reader, /*is_dynamic=*/true);
 }
 
 }  // namespace q8

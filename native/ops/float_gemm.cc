@@ -28,18 +28,19 @@ Status PackedBF32::pack(const float* b, size_t k, size_t n, bool transposed, Pac
   if (bytes != 0 && out->data_.data() == nullptr) {
     return {Code::kOutOfMemory, "Cannot allocate memory for packed float weights."};
   }
-  pack_into(b, k, n, transposed, reinterpret_cast<float*>(out->data_.data()));
+  pack_into(b, k, n, transposed ? k : n, transposed, reinterpret_cast<float*>(out->data_.data()));
   return {};
 }
 
-void PackedBF32::pack_into(const float* b, size_t k, size_t n, bool transposed, float* dst) {
+void PackedBF32::pack_into(const float* b, size_t k, size_t n, size_t ldb, bool transposed,
+                           float* dst) {
   for (size_t first = 0; first < n; first += kPanelWidth) {
     const size_t columns = std::min(kPanelWidth, n - first);
     for (size_t i = 0; i < k; ++i, dst += kPanelWidth) {
       if (transposed) {
-        for (size_t j = 0; j < columns; ++j) dst[j] = b[(first + j) * k + i];
+        for (size_t j = 0; j < columns; ++j) dst[j] = b[(first + j) * ldb + i];
       } else {
-        std::memcpy(dst, b + i * n + first, columns * sizeof(float));
+        std::memcpy(dst, b + i * ldb + first, columns * sizeof(float));
       }
       std::fill(dst + columns, dst + kPanelWidth, 0.0f);
     }

@@ -21,8 +21,9 @@ class PackedBF32 {
   static size_t packed_floats(size_t k, size_t n) {
     return (n + kPanelWidth - 1) / kPanelWidth * kPanelWidth * k;
   }
-  /// Packs into memory of packed_floats(k, n).
-  static void pack_into(const float* b, size_t k, size_t n, bool transposed, float* dst);
+  /// Packs into memory of packed_floats(k, n). `ldb` elements lie between rows of b.
+  static void pack_into(const float* b, size_t k, size_t n, size_t ldb, bool transposed,
+                        float* dst);
 
   size_t k() const { return k_; }
   size_t n() const { return n_; }

@@ -222,7 +222,7 @@ class MatMul final : public Step {
     thread_local std::vector<float> packed;
     const size_t floats = PackedBF32::packed_floats(batch_.k, batch_.n);
     if (packed.size() < floats) packed.resize(floats);
-    PackedBF32::pack_into(context.data<const float>(b_) + batch_.b(i), batch_.k, batch_.n,
+    PackedBF32::pack_into(context.data<const float>(b_) + batch_.b(i), batch_.k, batch_.n, batch_.n,
                           /*transposed=*/false, packed.data());
     GemmF32Call call;
     call.kernels = &kernels_;

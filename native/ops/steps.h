@@ -20,6 +20,13 @@ std::unique_ptr<Step> make_qgemm(StepReader& reader);
 std::unique_ptr<Step> make_qmatmul(StepReader& reader);
 std::unique_ptr<Step> make_gemm(StepReader& reader);
 std::unique_ptr<Step> make_matmul(StepReader& reader);
+// dynamic.cc
+std::unique_ptr<Step> make_range(StepReader& reader);
+std::unique_ptr<Step> make_quantize_dynamic(StepReader& reader);
+std::unique_ptr<Step> make_range_parameter(StepReader& reader);
+std::unique_ptr<Step> make_qgemm_dynamic(StepReader& reader);
+// attention.cc
+std::unique_ptr<Step> make_attention(StepReader& reader);
 // elementwise.cc
 std::unique_ptr<Step> make_unary(StepReader& reader);
 std::unique_ptr<Step> make_binary(StepReader& reader);

@@ -20,6 +20,7 @@ struct StepKind {
 };
 
 constexpr StepKind kStepKinds[] = {
+    {"attention", make_attention},
     {"average_pool", make_average_pool},
     {"binary", make_binary},
     {"concat", make_concat},
@@ -36,11 +37,16 @@ constexpr StepKind kStepKinds[] = {
     {"qaverage_pool", make_qaverage_pool},
     {"qbinary", make_qbinary},
     {"qconv", make_qconv},
+    {"qconv_dynamic", make_qconv_dynamic},
     {"qgemm", make_qgemm},
+    {"qgemm_dynamic", make_qgemm_dynamic},
     {"qglobal_average_pool", make_qglobal_average_pool},
     {"qmatmul", make_qmatmul},
     {"quantize", make_quantize},
+    {"quantize_dynamic", make_quantize_dynamic},
     {"quantize_nhwc", make_quantize_nhwc},
+    {"range", make_range},
+    {"range_parameter", make_range_parameter},
     {"reduce", make_reduce},
     {"softmax", make_softmax},
     {"strided_copy", make_strided_copy},

@@ -9,6 +9,7 @@ import type { Tensor } from '../../tensor/tensor';
 import type { InferContext, LowerContext, QuantTrait } from '../define-op';
 import { conflicts, modelError, type Shape } from './inference';
 import { spread } from './quantization';
+import type { RunTimeParameters } from './run-time-input';
 import { toDoubles } from './values';
 import { inferWindow, resolveWindow, toSpatialRank, type Window, windowAttributes, windowGeometry } from './window';
 
@@ -146,11 +147,15 @@ export function convolveCodes(
   return result;
 }
 
-/** Emits an 8-bit convolution step. False when weights or zero points are not constant, or the rank is above 4. */
+/**
+ * Emits an 8-bit convolution step. `xParameters` is the zero point of x, or what an earlier step computes: then `output` is
+ * not requantized, and its scale is that of w. False when weights or their zero points are not constant, or the rank is
+ * above 4.
+ */
 export function lowerQConv(
   context: LowerContext,
   inputs: { x: number; w: number; wZeroPoint: number },
-  xZeroPoint: number,
+  xParameters: number | RunTimeParameters,
   output: OutputSpec,
 ): boolean {
   const { node } = context;
@@ -167,17 +172,21 @@ export function lowerQConv(
   const weights = context.shared(w, key, () => context.pack.packConv(w.data as Codes, planar(w.dims), group, zeros));
   const source = context.slot(x, 'nhwc');
   const y = context.output(node.output, 'nhwc');
-  context.emit({
-    op: 'qconv',
+  const convolution = {
     x: source.id,
     y: y.id,
     weights,
-    xZeroPoint,
     outChannels: w.dims[0],
     group,
-    output,
     ...windowGeometry(window, xShape[0], xShape[1]),
-  });
+  };
+  if (typeof xParameters === 'number') {
+    context.emit({ op: 'qconv', ...convolution, xZeroPoint: xParameters, output });
+    return true;
+  }
+  if (output.kind === 'requantize') return false;
+  const xScale = output.kind === 'int32' ? null : (xParameters.scale?.id ?? null);
+  context.emit({ op: 'qconv_dynamic', ...convolution, xScale, xZeroPoint: xParameters.zeroPoint.id, output });
   return true;
 }
 

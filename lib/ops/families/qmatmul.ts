@@ -3,10 +3,11 @@ import type { Codes, OutputSpec, PackedGemm } from '../../../binding';
 import type { Node } from '../../graph/graph';
 import { sizeOf } from '../../tensor/shape';
 import type { Tensor } from '../../tensor/tensor';
-import type { LowerContext } from '../define-op';
+import type { LowerContext, Slot } from '../define-op';
 import { modelError } from './inference';
 import { type MatMulPlan, multiply, planMatMul } from './matmul';
 import { spread } from './quantization';
+import type { RunTimeParameters } from './run-time-input';
 import { scalarOf, toDoubles } from './values';
 
 /**
@@ -74,45 +75,67 @@ export function perColumn(
   return (at) => values[Math.floor(at / (k * n)) * n + (at % n)];
 }
 
-/**
- * Emits A x B on codes with these input indices. B constant of rank 2 is packed once per process; otherwise B is packed in
- * the run and needs one zero point. `allocateOutput` gives the result's buffer once a road is sure. False when zero points
- * are computed at run time or vary where the step cannot.
- */
+/** Emits {@link emitQMatMul} for the inputs of these indices. */
 export function lowerQMatMul(
   context: LowerContext,
   inputs: { a: number; b: number; bZeroPoint: number },
-  aZeroPoint: number,
+  aParameters: number | RunTimeParameters,
+  output: OutputSpec,
+  allocateOutput: () => number,
+): boolean {
+  const aValue = context.node.requiredInput(inputs.a);
+  const a = { shape: context.shape(aValue), slot: () => context.slot(aValue, 'row') };
+  return emitQMatMul(context, a, inputs, aParameters, output, allocateOutput);
+}
+
+/**
+ * Emits A x B on codes. B constant of rank 2 is packed once per process; otherwise B is packed in the run, and both have
+ * one zero point that is known. `aParameters` is the zero point of A, or what an earlier step computes: then `output` is
+ * not requantized, and its scale is that of B. `allocateOutput` gives the result's buffer once a road is sure. False when
+ * parameters are computed or vary where the step cannot.
+ */
+export function emitQMatMul(
+  context: LowerContext,
+  a: { shape: readonly number[]; slot: () => Slot },
+  inputs: { b: number; bZeroPoint: number },
+  aParameters: number | RunTimeParameters,
   output: OutputSpec,
   allocateOutput: () => number,
 ): boolean {
   const { node } = context;
-  const aValue = node.requiredInput(inputs.a);
   const bValue = node.requiredInput(inputs.b);
   const zeroValue = node.input(inputs.bZeroPoint);
   const zero = context.constant(zeroValue);
   if (zeroValue && !zero) return false;
   const bShape = context.shape(bValue);
-  const plan = planMatMul(node, context.shape(aValue), bShape);
+  const plan = planMatMul(node, a.shape, bShape);
   const b = context.constant(bValue);
   if (b && bShape.length === 2) {
     const weights = packedGemm(context, b, plan.k, plan.n, false, zero);
-    const m = sizeOf(context.shape(aValue)) / Math.max(1, plan.k);
-    const x = context.slot(aValue, 'row').id;
-    context.emit({ op: 'qgemm', x, y: allocateOutput(), m, weights, xZeroPoint: aZeroPoint, output });
+    const m = sizeOf(a.shape) / Math.max(1, plan.k);
+    const x = a.slot().id;
+    if (typeof aParameters === 'number') {
+      context.emit({ op: 'qgemm', x, y: allocateOutput(), m, weights, xZeroPoint: aParameters, output });
+      return true;
+    }
+    if (output.kind === 'requantize') return false;
+    const xScale = output.kind === 'int32' ? null : (aParameters.scale?.id ?? null);
+    const xZeroPoint = aParameters.zeroPoint.id;
+    context.emit({ op: 'qgemm_dynamic', x, y: allocateOutput(), m, weights, xScale, xZeroPoint, output });
     return true;
   }
+  if (typeof aParameters !== 'number') return false;
   if (zero && toDoubles(zero).some((z, _, all) => z !== all[0])) return false;
   context.emit({
     op: 'qmatmul',
-    a: context.slot(aValue, 'row').id,
+    a: a.slot().id,
     b: context.slot(bValue, 'row').id,
     y: allocateOutput(),
     m: plan.m,
     n: plan.n,
     k: plan.k,
     batchOffsets: plan.batchOffsets,
-    aZeroPoint,
+    aZeroPoint: aParameters,
     bZeroPoint: zero ? scalarOf(zero) : 0,
     output,
   });
