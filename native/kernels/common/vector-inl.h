@@ -5,6 +5,7 @@
 /// GEMM tile that fit its registers. Everything has internal linkage.
 #pragma once
 
+#include "kernels/common/fma-inl.h"
 #include "kernels/common/math-inl.h"
 #include "kernels/vector_kernels.h"
 
@@ -278,7 +279,7 @@ void depthwise_f32(size_t channels, size_t taps, const float* const* source, con
       const float* row = source[t] + first;
       const float* w = weights + t * channels + first;
       Q8_INDEPENDENT
-      for (size_t c = 0; c < count; ++c) sum[c] = fmaf(row[c], w[c], sum[c]);
+      for (size_t c = 0; c < count; ++c) sum[c] = fused_multiply_add(row[c], w[c], sum[c]);
     }
     if (bias != nullptr) {
       Q8_INDEPENDENT

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// Vector operators in portable C++: the reference that every other room must equal bit for bit.
-#include <cmath>
 #include <cstddef>
+
+#include "kernels/common/fma-inl.h"
 
 namespace q8 {
 namespace {
@@ -13,7 +14,7 @@ struct F32Lanes {
   static V load(const float* p) { return *p; }
   static void store(float* p, V v) { *p = v; }
   static V broadcast(float v) { return v; }
-  static V fma(V a, V b, V c) { return fmaf(a, b, c); }
+  static V fma(V a, V b, V c) { return fused_multiply_add(a, b, c); }
 };
 
 }  // namespace
