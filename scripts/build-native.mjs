@@ -21,6 +21,7 @@ const { values: flags } = parseArgs({
 /** Toolchains of cmake/, with the processor's name in Node and the compiler to look for. */
 const targets = {
   'linux-arm64': { arch: 'arm64', compiler: 'aarch64-linux-gnu-g++', package: 'g++-aarch64-linux-gnu' },
+  'win32-x64': { arch: 'x64', compiler: 'x86_64-w64-mingw32-g++-posix', package: 'g++-mingw-w64-x86-64-posix' },
   'linux-x64': { arch: 'x64', compiler: 'x86_64-linux-gnu-g++', package: 'g++-x86-64-linux-gnu' },
 };
 const isNative = !flags.target || flags.target === `${process.platform}-${process.arch}`;
