@@ -39,6 +39,10 @@ export {
   type TensorReport,
   writeCalibrationTable,
 } from './quantize';
+export { type AnalyzeOptions, compareModels } from './quantize/analyze';
+export type { Analysis, Distribution, LatencyAnalysis, TensorAnalysis, WeightAnalysis } from './report/analysis';
+export { type HtmlReport, renderHtml } from './report/html';
+export type { Errors } from './report/metrics';
 export { InferenceSession, type NodeInfo, type ValueMetadata } from './runtime/session';
 export type { RunOptions, SessionOptions } from './runtime/session-options';
 export type { DType } from './tensor/dtype';

@@ -17,7 +17,7 @@ const MAY_IMPORT = {
   ops: ['graph', 'tensor'],
   passes: ['ops', 'graph', 'tensor'],
   runtime: ['passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor', 'binding'],
-  report: ['runtime', 'graph', 'tensor'],
+  report: ['runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
   quantize: ['report', 'runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
   cli: ['report', 'quantize', 'runtime', 'passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor'],
 };

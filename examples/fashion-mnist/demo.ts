@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cpuInfo, InferenceSession, quantize, type Tensor } from '../../lib';
-import { type Contender, interleave } from '../../lib/cli/measure';
+import { type Contender, interleave } from '../../lib/report/measure';
 import { Progress } from '../../lib/cli/ui/progress';
 import { type Cell, formatTable } from '../../lib/cli/ui/table';
 import { Terminal } from '../../lib/cli/ui/terminal';

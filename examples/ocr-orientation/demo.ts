@@ -5,7 +5,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { cpuInfo, InferenceSession, quantize } from '../../lib';
-import { interleave } from '../../lib/cli/measure';
+import { interleave } from '../../lib/report/measure';
 import { Progress } from '../../lib/cli/ui/progress';
 import { type Cell, formatTable } from '../../lib/cli/ui/table';
 import { Terminal } from '../../lib/cli/ui/terminal';

@@ -1,5 +1,6 @@
 /** What quantize() tells about its work. Plain data: JSON.stringify gives all of it. */
 import type { DType, QuantizedDType } from '../tensor/dtype';
+import type { Analysis } from './analysis';
 
 /**
  * How ranges are derived from observed values. 'minmax': all values; 'movingAverage': the mean of the samples' extremes;
@@ -43,5 +44,7 @@ export interface QuantizeReport {
   quantizedNodes: Record<string, number>;
   floatNodes: FloatNodeReport[];
   tensors: TensorReport[];
+  /** Errors, distributions and perhaps latency, where the option `analyze` asked for them. */
+  analysis?: Analysis;
   warnings: string[];
 }

@@ -95,10 +95,15 @@ describe('the command q8', function () {
     assert.deepEqual(parseNpy(readFileSync(join(folder, 'outputs', 'logits.npy')), 'logits').dims, [1, 10]);
 
     const compare = ['compare', 'float.onnx', 'int8.onnx', '-d', images, ...data];
-    const [distance] = JSON.parse(q8([...compare, '--json']).stdout);
-    assert.ok(distance.cosine > 0.99 && distance.sqnr > 15, JSON.stringify(distance));
-    assert.equal(q8([...compare, '--min-sqnr', '10']).status, 0);
-    assert.equal(q8([...compare, '--min-sqnr', '90']).status, 3);
+    const { samples, tensors } = JSON.parse(q8([...compare, '--json', '--report', 'compared.html']).stdout);
+    assert.equal(samples, 64);
+    const { accumulated } = tensors.find(({ isOutput }: { isOutput: boolean }) => isOutput);
+    assert.ok(accumulated.cosine > 0.99 && accumulated.sqnr > 15, JSON.stringify(accumulated));
+    assert.match(readFileSync(join(folder, 'compared.html'), 'utf8'), /<title>int8\.onnx beside float\.onnx</);
+    const gate = q8([...compare, '--min-sqnr', '90']);
+    assert.equal(gate.status, 3);
+    assert.match(gate.stdout, /weakest of \d+ layers/);
+    assert.equal(q8([...compare, '--report', 'x.pdf']).status, 2);
 
     const inspection = JSON.parse(q8(['inspect', 'int8.onnx', '--json']).stdout);
     assert.ok(inspection.operators.find(({ op }: { op: string }) => op === 'QLinearConv').quantized > 0);
@@ -131,8 +136,11 @@ describe('the command q8', function () {
   });
 
   it('finds no difference between a model and itself', () => {
-    const [distance] = JSON.parse(q8(['compare', 'float.onnx', 'float.onnx', '--random', '2', '--json']).stdout);
-    assert.deepEqual(distance, { output: 'logits', sqnr: null, cosine: 1, maxAbsError: 0 });
+    const args = ['compare', 'float.onnx', 'float.onnx', '--random', '2', '--json', '--min-sqnr', '90'];
+    const { tensors } = JSON.parse(q8(args).stdout);
+    const { name, accumulated } = tensors.at(-1);
+    assert.equal(name, 'logits');
+    assert.deepEqual(accumulated, { sqnr: null, cosine: 1, maxAbsError: 0 });
   });
 
   it('never overwrites its input', () => {

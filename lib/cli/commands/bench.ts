@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { cpuInfo, InferenceSession, packWeights, qgemm } from '../../index';
 import { measurePeak } from '../../kernels/cpu-info';
 import { type CommandContext, collectShapes, parseCount, parseNumber } from '../context';
-import { interleave } from '../measure';
+import { interleave } from '../../report/measure';
 import { randomFeeds } from '../readers/samples';
 import { Progress } from '../ui/progress';
 import { formatTable } from '../ui/table';

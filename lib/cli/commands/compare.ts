@@ -1,94 +1,119 @@
-/** `q8 compare`: how far two models are apart on the same data, output by output. */
+/** `q8 compare`: how far two models are apart on the same data: outputs, every tensor that they share, and weights. */
+import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { InferenceSession } from '../../index';
-import { cosineSimilarity, maxAbsError, sqnr } from '../../report/metrics';
+import { compareModels, InferenceSession } from '../../index';
+import { type Analysis, outputSqnr, type TensorAnalysis } from '../../report/analysis';
 import { type CommandContext, GateError, parseNumber } from '../context';
 import { addDataOptions, type DataFlags, loadFeeds } from '../data-options';
-import type { Feed } from '../readers/samples';
+import { checkReportPath, writeReport } from '../report-file';
 import { Progress } from '../ui/progress';
 import { formatTable } from '../ui/table';
+import { formatDuration } from '../ui/units';
 
-interface OutputDistance {
-  output: string;
-  /** dB; Infinity when equal. */
-  sqnr: number;
-  cosine: number;
-  maxAbsError: number;
-}
+type CompareFlags = DataFlags & {
+  data?: string;
+  minSqnr?: number;
+  tensors?: boolean;
+  latency?: boolean;
+  report?: string;
+};
+
+/** How many of the layers that add most error are shown. */
+const WEAKEST = 5;
 
 export function addCompare(program: Command, context: CommandContext): void {
   const command = program
     .command('compare')
-    .description('run two models on the same data and show how far their outputs are apart')
+    .description('run two models on the same data and show how far their outputs and inner tensors are apart')
     .argument('<reference.onnx>', 'the model taken as right')
-    .argument('<other.onnx>', 'the model to judge')
+    .argument('<other.onnx>', 'the model to judge: quantized from it, in any form')
     .option('-d, --data <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files')
+    .option('--tensors', 'show every tensor, not only outputs and the weakest layers')
+    .option('--latency', 'also time both models')
+    .option('--report <file>', 'write all that was measured to an .html or .json file')
     .option('--min-sqnr <dB>', 'exit with code 3 when an output is worse than this', parseNumber);
-  addDataOptions(command).action(
-    async (reference: string, other: string, flags: DataFlags & { data?: string; minSqnr?: number }) => {
-      const distances = await compare(reference, other, flags, context);
-      if (context.isJson) context.terminal.printJson(distances.map(withNumbersForJson));
-      else context.terminal.print(formatDistances(distances, context.terminal.out.bold));
-      if (flags.random !== undefined) {
-        context.terminal.note('Random numbers are not what a model was calibrated for: judge accuracy with --data.');
-      }
-      const worst = Math.min(...distances.map((distance) => distance.sqnr));
-      if (flags.minSqnr !== undefined && !(worst >= flags.minSqnr)) {
-        throw new GateError(`The worst SQNR is ${worst.toFixed(2)} dB; --min-sqnr asks for ${flags.minSqnr} dB.`);
-      }
-    },
-  );
-}
-
-async function compare(
-  reference: string,
-  other: string,
-  flags: DataFlags & { data?: string },
-  { terminal, interrupt }: CommandContext,
-): Promise<OutputDistance[]> {
-  const sessions = [await InferenceSession.create(reference), await InferenceSession.create(other)];
-  const feeds = await loadFeeds(flags.data, sessions[0].inputMetadata, flags, '--data');
-  const progress = new Progress(terminal);
-  const collected = sessions.map(() => new Map<string, number[][]>());
-  for (const [done, feed] of feeds.entries()) {
-    progress.update('compare', done, feeds.length);
-    for (const [i, session] of sessions.entries()) await runInto(collected[i], session, feed, interrupt);
-  }
-  progress.clear();
-  for (const session of sessions) session.dispose();
-  const shared = sessions[0].outputNames.filter((name) => sessions[1].outputNames.includes(name));
-  if (shared.length === 0) throw new Error('The models have no output name in common.');
-  return shared.map((output) => {
-    const [a, b] = collected.map((outputs) => (outputs.get(output) ?? []).flat());
-    return { output, sqnr: sqnr(a, b), cosine: cosineSimilarity(a, b), maxAbsError: maxAbsError(a, b) };
+  addDataOptions(command).action(async (reference: string, other: string, flags: CompareFlags) => {
+    checkReportPath(flags.report);
+    const { terminal } = context;
+    const progress = new Progress(terminal);
+    const feeds = await loadFeeds(flags.data, await inputsOf(reference), flags, '--data');
+    let analysis: Analysis;
+    try {
+      analysis = await compareModels(reference, other, feeds, {
+        latency: flags.latency,
+        signal: context.interrupt,
+        onSample: (done) => progress.update('compare', done, feeds.length),
+      });
+    } finally {
+      progress.clear();
+    }
+    if (flags.report) {
+      const title = `${basename(other)} beside ${basename(reference)}`;
+      await writeReport(flags.report, { title, analysis }, analysis);
+      terminal.note(`Wrote ${flags.report}.`);
+    }
+    if (context.isJson) terminal.printJson(analysis);
+    else terminal.print(formatAnalysis(analysis, flags.tensors === true, terminal.out.bold));
+    if (flags.random !== undefined) {
+      terminal.note('Random numbers are not what a model was calibrated for: judge accuracy with --data.');
+    }
+    const worst = outputSqnr(analysis);
+    if (flags.minSqnr !== undefined && !(worst >= flags.minSqnr)) {
+      throw new GateError(`The worst SQNR is ${worst.toFixed(2)} dB; --min-sqnr asks for ${flags.minSqnr} dB.`);
+    }
   });
 }
 
-async function runInto(
-  collected: Map<string, number[][]>,
-  session: InferenceSession,
-  feed: Feed,
-  signal: AbortSignal,
-): Promise<void> {
-  const outputs = await session.run(feed, { signal });
-  for (const [name, tensor] of Object.entries(outputs)) {
-    const earlier = collected.get(name) ?? [];
-    collected.set(name, earlier);
-    earlier.push(Array.from(tensor.data as ArrayLike<number | bigint>, Number));
+async function inputsOf(path: string): Promise<InferenceSession['inputMetadata']> {
+  const session = await InferenceSession.create(path);
+  session.dispose();
+  return session.inputMetadata;
+}
+
+function formatAnalysis(analysis: Analysis, all: boolean, styleHeader: (text: string) => string): string {
+  const { tensors, weights, latency } = analysis;
+  const outputs = tensors.filter(({ isOutput }) => isOutput);
+  const parts = [tableOf('output', outputs, styleHeader)];
+  const layers = tensors.filter(({ local }) => local !== undefined);
+  if (all) parts.push(tableOf('tensor', tensors, styleHeader));
+  else if (layers.length > 0) {
+    const weakest = [...layers].sort((a, b) => a.local!.sqnr - b.local!.sqnr).slice(0, WEAKEST);
+    parts.push(tableOf(`weakest of ${layers.length} layers`, weakest, styleHeader));
   }
+  if (all && weights.length > 0) {
+    const rows = weights.map(({ name, type, sqnr, cosine, maxAbsError }) => [
+      name,
+      type,
+      decibels(sqnr),
+      cosine.toFixed(6),
+      maxAbsError.toPrecision(4),
+    ]);
+    parts.push(
+      formatTable(['weight', 'type', 'SQNR dB', 'cosine', 'max error'], rows, { align: 'llrrr', styleHeader }),
+    );
+  }
+  if (latency) {
+    const { reference, other } = latency;
+    const ratio = (reference / other).toFixed(2);
+    parts.push(`latency  ${formatDuration(reference)} -> ${formatDuration(other)} (${ratio}x as fast)`);
+  }
+  return parts.join('\n\n');
 }
 
-/** JSON knows no infinity: equal outputs get an SQNR of null. */
-function withNumbersForJson(distance: OutputDistance): Omit<OutputDistance, 'sqnr'> & { sqnr: number | null } {
-  return { ...distance, sqnr: Number.isFinite(distance.sqnr) ? distance.sqnr : null };
-}
-
-function formatDistances(distances: readonly OutputDistance[], styleHeader: (text: string) => string): string {
-  const rows = distances.map(({ output, sqnr, cosine, maxAbsError }) => [
-    output,
-    sqnr === Number.POSITIVE_INFINITY ? 'equal' : sqnr.toFixed(2),
-    cosine.toFixed(6),
-    maxAbsError.toPrecision(4),
+/** SQNR of the layer alone ("own") and end to end. */
+function tableOf(what: string, tensors: readonly TensorAnalysis[], styleHeader: (text: string) => string): string {
+  const rows = tensors.map(({ name, node, runsAs, local, accumulated }) => [
+    name,
+    runsAs ?? node?.op ?? '',
+    local ? decibels(local.sqnr) : null,
+    decibels(accumulated.sqnr),
+    accumulated.cosine.toFixed(6),
+    accumulated.maxAbsError.toPrecision(4),
   ]);
-  return formatTable(['output', 'SQNR dB', 'cosine', 'max error'], rows, { align: 'lrrr', styleHeader });
+  const header = [what, 'made by', 'own SQNR dB', 'SQNR dB', 'cosine', 'max error'];
+  return formatTable(header, rows, { align: 'llrrrr', styleHeader });
+}
+
+function decibels(value: number): string {
+  return value === Number.POSITIVE_INFINITY ? 'equal' : value.toFixed(2);
 }

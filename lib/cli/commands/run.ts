@@ -12,7 +12,7 @@ import {
   parsePositiveInteger,
   UsageError,
 } from '../context';
-import { interleave } from '../measure';
+import { interleave } from '../../report/measure';
 import { formatNpy } from '../readers/npy';
 import { type Feed, type InputSpec, randomFeeds, readTensor } from '../readers/samples';
 import { formatTable } from '../ui/table';

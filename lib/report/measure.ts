@@ -1,4 +1,4 @@
-/** Timing for `q8 bench` and `q8 cpuinfo --measure`: medians of interleaved runs, so that contenders share the weather. */
+/** Timing: medians of interleaved runs, so that contenders share the weather. */
 
 export interface Contender {
   name: string;

@@ -1,0 +1,315 @@
+/**
+ * Runs two graphs on the same samples and measures how far apart they are, tensor by tensor. Samples are taken one at a
+ * time and only sums are kept, so memory does not depend on their number.
+ *
+ * Two errors are told apart. Accumulated: each model runs on its own, so a tensor carries the errors of everything before
+ * it. Local: every tensor of the other model is computed from the reference's tensors (quantized, where it reads codes), so
+ * only the node that makes it is to blame.
+ */
+import { expected, Q8Error } from '../errors';
+import { type Graph, isConcrete, type Node, Value, type ValueType } from '../graph/graph';
+import { inferTypes } from '../graph/infer';
+import { lookupOp } from '../ops/registry';
+import { capturedValues } from '../passes/matching';
+import { removeDeadNodes } from '../passes/remove-dead-nodes';
+import { InferenceSession } from '../runtime/session';
+import type { DType } from '../tensor/dtype';
+import { sizeOf } from '../tensor/shape';
+import type { Tensor } from '../tensor/tensor';
+import { matchActivations, type RealTensor, type TensorPair } from './match-tensors';
+import { type Errors, ErrorSums } from './metrics';
+
+/** One sample: a tensor for every input of the models. */
+export type Feed = Readonly<Record<string, Tensor>>;
+
+export interface CompareGraphsOptions {
+  /** Measure local errors as well: one more run of the other model for each sample. */
+  local?: boolean;
+  /** Sees every tensor of the reference as it streams by. */
+  observe?: (name: string, data: Float32Array) => void;
+  /** 0 (default) = all cores. */
+  threads?: number;
+  signal?: AbortSignal;
+  /** Called before the first and after every sample. */
+  onSample?: (done: number) => void;
+}
+
+export interface ComparedTensor {
+  /** As in the reference. */
+  name: string;
+  /** The node of the reference that makes it; absent for inputs. */
+  node?: { name: string; op: string };
+  /** What makes it in the other model, and the type in which it exists there. */
+  other: { op: string | undefined; type: DType };
+  isOutput: boolean;
+  accumulated: Errors;
+  local?: Errors;
+  pair: TensorPair;
+}
+
+export interface GraphComparison {
+  /** In execution order of the reference. */
+  tensors: ComparedTensor[];
+  samples: number;
+}
+
+/** Elements of all results that one sample may have in memory together (256 MiB of float32). */
+const ELEMENTS_PER_RUN = 2 ** 26;
+
+/**
+ * @param reference, other prepared graphs (types known). Not changed.
+ * @throws ERR_Q8_INVALID_ARGUMENT without samples or without tensors in common, ERR_Q8_UNSUPPORTED_OP when q8 cannot run a
+ * graph.
+ */
+export async function compareGraphs(
+  reference: Graph,
+  other: Graph,
+  feeds: Iterable<Feed> | AsyncIterable<Feed>,
+  options: CompareGraphsOptions = {},
+): Promise<GraphComparison> {
+  const { signal, onSample, observe } = options;
+  const pairs = matchActivations(reference, other);
+  if (pairs.length === 0) {
+    throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', 'The models have no tensor in common.', {
+      hint: 'tensors are matched by name; compare a model with what was quantized from it.',
+    });
+  }
+  const measured = pairs.map((pair) => ({ pair, accumulated: new ErrorSums(), local: new ErrorSums() }));
+  let runs: Run[] | undefined;
+  let samples = 0;
+  try {
+    onSample?.(0);
+    for await (const feed of feeds) {
+      signal?.throwIfAborted();
+      runs ??= batches(reference, measured, feed).map((batch) => new Run(reference, other, batch, pairs, options));
+      for (const run of runs) await run.sample(feed, observe, signal);
+      samples++;
+      onSample?.(samples);
+    }
+  } finally {
+    for (const run of runs ?? []) run.dispose();
+  }
+  if (samples === 0) throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', 'Expected at least one sample but received none.');
+  const outputs = new Set(reference.outputs);
+  return {
+    samples,
+    tensors: measured.map(({ pair, accumulated, local }) => {
+      const producer = pair.reference.value.producer;
+      return {
+        name: pair.name,
+        ...(producer ? { node: { name: producer.name, op: producer.op } } : {}),
+        other: { op: makerOf(pair.other)?.op, type: pair.other.value.type?.dtype ?? 'float32' },
+        isOutput: outputs.has(pair.reference.value),
+        accumulated: accumulated.errors,
+        ...(options.local && makerOf(pair.other) ? { local: local.errors } : {}),
+        pair,
+      };
+    }),
+  };
+}
+
+/** The node that computes a tensor; a quantizer behind it only writes it down. */
+function makerOf({ value }: RealTensor): Node | undefined {
+  const node = value.producer;
+  return (node?.op === 'QuantizeLinear' ? node.requiredInput(0).producer : node) ?? undefined;
+}
+
+interface Measured {
+  pair: TensorPair;
+  accumulated: ErrorSums;
+  local: ErrorSums;
+}
+
+/** Sessions that give out some of the tensors. */
+class Run {
+  readonly #measured: readonly Measured[];
+  readonly #reference: InferenceSession;
+  readonly #other: InferenceSession;
+  readonly #local: InferenceSession | undefined;
+
+  constructor(
+    reference: Graph,
+    other: Graph,
+    measured: readonly Measured[],
+    pairs: readonly TensorPair[],
+    { local, threads = 0 }: CompareGraphsOptions,
+  ) {
+    this.#measured = measured;
+    const isolated = local
+      ? isolate(
+          other,
+          measured.map(({ pair }) => pair),
+          pairs,
+        )
+      : undefined;
+    this.#local = isolated && InferenceSession.fromGraph(isolated, { threads });
+    this.#other = InferenceSession.fromGraph(
+      withRealOutputs(
+        other,
+        measured.map(({ pair }) => pair.other),
+      ),
+      { threads },
+    );
+    const wanted = new Set([...measured.map(({ pair }) => pair.name), ...(this.#local?.inputNames ?? [])]);
+    this.#reference = InferenceSession.fromGraph(
+      withRealOutputs(
+        reference,
+        pairs.filter(({ name }) => wanted.has(name)).map(({ reference: tensor }) => tensor),
+      ),
+      { threads },
+    );
+  }
+
+  async sample(feed: Feed, observe: CompareGraphsOptions['observe'], signal: AbortSignal | undefined): Promise<void> {
+    const mine = await this.#reference.run(pick(feed, this.#reference.inputNames), { signal });
+    const theirs = await this.#other.run(pick(feed, this.#other.inputNames), { signal });
+    const local = await this.#local?.run(pick({ ...feed, ...mine }, this.#local.inputNames), { signal });
+    for (const { pair, accumulated, local: localSums } of this.#measured) {
+      const { data, dims } = mine[pair.name];
+      const other = theirs[pair.name];
+      if (dims.join() !== other.dims.join()) {
+        throw expected(
+          `shape [${dims.join(', ')}]`,
+          `tensor ${JSON.stringify(pair.name)} of the other model`,
+          other.dims,
+          {
+            code: 'ERR_Q8_SHAPE_MISMATCH',
+          },
+        );
+      }
+      observe?.(pair.name, data as Float32Array);
+      accumulated.add(data as Float32Array, other.data as Float32Array);
+      if (local) localSums.add(data as Float32Array, local[pair.name].data as Float32Array);
+    }
+  }
+
+  dispose(): void {
+    for (const session of [this.#reference, this.#other, this.#local]) session?.dispose();
+  }
+}
+
+function pick<T>(from: Readonly<Record<string, T>>, names: readonly string[]): Record<string, T> {
+  return Object.fromEntries(names.map((name) => [name, from[name]]));
+}
+
+/** Splits tensors so that the results of each batch fit in memory together, by the sizes that this sample gives them. */
+function batches(reference: Graph, measured: readonly Measured[], feed: Feed): Measured[][] {
+  const inputTypes = new Map(
+    reference.inputs.flatMap((value): [Value, ValueType][] => {
+      const tensor = feed[value.name];
+      return tensor ? [[value, { dtype: tensor.type, shape: tensor.dims }]] : [];
+    }),
+  );
+  const types = inferTypes(reference, lookupOp, { inputTypes });
+  const result: Measured[][] = [];
+  let elements = Number.POSITIVE_INFINITY;
+  for (const item of measured) {
+    const shape = types.typeOf(item.pair.reference.value)?.shape;
+    // The reference, the other, and the local run hold it.
+    const size = 3 * (isConcrete(shape) ? sizeOf(shape) : 0);
+    if (elements + size > ELEMENTS_PER_RUN) {
+      result.push([]);
+      elements = 0;
+    }
+    result[result.length - 1].push(item);
+    elements += size;
+  }
+  return result;
+}
+
+/** A copy of the graph that gives out these tensors as float32, under their names in the float model. */
+function withRealOutputs(graph: Graph, tensors: readonly RealTensor[]): Graph {
+  const { copy, twinOf } = copyOf(graph);
+  giveOut(
+    copy,
+    tensors.map((tensor) => ({ ...tensor, twin: twinOf(tensor.value) })),
+    twinOf,
+  );
+  return copy;
+}
+
+/**
+ * A copy of `other` that computes `wanted`, each from the reference's tensors: whatever reads one of `pairs` reads a new
+ * input of its name instead, through a quantizer where it wants codes.
+ */
+function isolate(other: Graph, wanted: readonly TensorPair[], pairs: readonly TensorPair[]): Graph {
+  const { copy, twinOf } = copyOf(other);
+  const captured = capturedValues(copy);
+  const inputs: Value[] = [];
+  for (const { name, reference, other: tensor } of pairs) {
+    const twin = twinOf(tensor.value);
+    // Inputs are the same for both models as they are.
+    if (!reference.value.producer || !twin.producer || captured.has(twin)) continue;
+    const input = new Value(name, { dtype: 'float32', shape: twin.type?.shape });
+    const { consumers } = twin;
+    const fed = tensor.params ? quantized(copy, input, twin, tensor, twinOf) : input;
+    for (const node of consumers) {
+      for (let i = 0; i < node.inputs.length; i++) if (node.input(i) === twin) node.setInput(i, fed);
+    }
+    inputs.push(input);
+  }
+  giveOut(
+    copy,
+    wanted.map(({ other: tensor }) => ({ ...tensor, twin: twinOf(tensor.value) })),
+    twinOf,
+  );
+  for (const input of inputs) if (input.consumerCount > 0) copy.inputs.push(input);
+  return copy;
+}
+
+function quantized(graph: Graph, from: Value, like: Value, { params }: RealTensor, twinOf: TwinOf): Value {
+  const output = graph.newValue(`${like.name}_fed`, like.type);
+  const { scale, zeroPoint, axis = 0 } = params!;
+  graph.addNode({
+    name: '',
+    op: 'QuantizeLinear',
+    inputs: [from, twinOf(scale), zeroPoint && twinOf(zeroPoint)],
+    outputs: [output],
+    attributes: { axis: { kind: 'int', value: axis } },
+  });
+  return output;
+}
+
+/** Makes the tensors the only outputs. */
+function giveOut(graph: Graph, tensors: readonly (RealTensor & { twin: Value })[], twinOf: TwinOf): void {
+  graph.outputs.length = 0;
+  for (const { name, twin, params } of tensors) {
+    const output = new Value(name, { dtype: 'float32', shape: twin.type?.shape });
+    // The tensor itself may be an input, or be named otherwise; a node in between gives it its public name.
+    const { scale, zeroPoint, axis = 0 } = params ?? {};
+    if (twin.name === name && twin.producer) twin.name = graph.uniqueName(`${name}_inside`);
+    graph.addNode(
+      scale
+        ? {
+            name: '',
+            op: 'DequantizeLinear',
+            inputs: [twin, twinOf(scale), zeroPoint ? twinOf(zeroPoint) : null],
+            outputs: [output],
+            attributes: { axis: { kind: 'int', value: axis } },
+          }
+        : { name: '', op: 'Identity', inputs: [twin], outputs: [output] },
+    );
+    graph.outputs.push(output);
+  }
+  removeDeadNodes(graph);
+}
+
+type TwinOf = (value: Value) => Value;
+
+/** A clone, and the way from values of the original to those of the clone. */
+function copyOf(graph: Graph): { copy: Graph; twinOf: TwinOf } {
+  const copy = graph.clone();
+  const twins = new Map<Value, Value>();
+  const pair = (originals: readonly (Value | null)[], clones: readonly (Value | null)[]): void => {
+    for (const [i, value] of originals.entries()) if (value) twins.set(value, clones[i]!);
+  };
+  pair(graph.inputs, copy.inputs);
+  // A clone lists its nodes in the order of the original's execution.
+  const clones = copy.nodes.values();
+  for (const node of graph.topologicalOrder()) {
+    const clone: Node = clones.next().value!;
+    pair(node.inputs, clone.inputs);
+    pair(node.outputs, clone.outputs);
+  }
+  return { copy, twinOf: (value) => twins.get(value)! };
+}
