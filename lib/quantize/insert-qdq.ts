@@ -4,32 +4,16 @@
  */
 import { Q8Error } from '../errors';
 import { type Graph, type Node, Value } from '../graph/graph';
-import { quantizeTensor } from '../ops/families/quantization';
-import { quantizeBias } from '../passes/qdq-pairs';
 import type { TensorReport } from '../report/quantize-report';
-import type { QuantizedDType } from '../tensor/dtype';
+import { type CodeDType, codeRange, type DType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
-import type { NodePlan, QuantPlan } from './plan';
-import {
-  type Codes,
-  guardBiasRange,
-  quantizeWeight,
-  type Range,
-  rangeOf,
-  type ScaleAndZeroPoint,
-  type ScaleOptions,
-  scaleOfRange,
-  weightScales,
-} from './scale';
+import { activationScale, type FormatOptions, Formats, isEightBit } from './formats';
+import { type ConstantOptions, ConstantInserter } from './insert-constants';
+import type { QuantPlan } from './plan';
+import type { Representation } from './representation';
+import type { Range, ScaleAndZeroPoint } from './scale';
 
-export interface InsertOptions {
-  activationType: QuantizedDType;
-  weightType: QuantizedDType;
-  activationSymmetric: boolean;
-  weightSymmetric: boolean;
-  reduceRange: boolean;
-  minRealRange?: number;
-}
+export type InsertOptions = FormatOptions & ConstantOptions & Pick<Representation, 'pairPerConsumer'>;
 
 /**
  * Changes `graph` according to `plan`, which was made for it. `observed` holds the calibrated range of each of
@@ -44,11 +28,20 @@ export function insertQdq(
   return new Inserter(graph, plan, observed, options).insert();
 }
 
-/** Scale and zero point as they stand in the model, made once per group of activations. */
+/** Scale and zero point as they stand in the model. */
 interface Params extends ScaleAndZeroPoint {
+  dtype: CodeDType;
   scaleValue: Value;
   zeroPointValue: Value;
-  range?: Range;
+}
+
+/** An activation that becomes codes, and who reads it. */
+interface Activation {
+  value: Value;
+  name: string;
+  head: Value;
+  isOutput: boolean;
+  readers: Node[];
 }
 
 class Inserter {
@@ -56,11 +49,11 @@ class Inserter {
   readonly #plan: QuantPlan;
   readonly #observed: ReadonlyMap<Value, Range>;
   readonly #options: InsertOptions;
-  readonly #activationScale: ScaleOptions;
-  readonly #weightScale: ScaleOptions;
+  readonly #formats: Formats;
+  readonly #domain: string;
+  /** By head of a group, and by activation whose codes are converted. */
   readonly #params = new Map<Value, Params>();
-  /** Dequantized twins of constants, by constant and role, so that tied weights stay one tensor. */
-  readonly #constants = new Map<Value, Map<string, Value>>();
+  readonly #converted = new Map<Value, Params>();
   readonly #report: TensorReport[] = [];
 
   constructor(graph: Graph, plan: QuantPlan, observed: ReadonlyMap<Value, Range>, options: InsertOptions) {
@@ -68,236 +61,186 @@ class Inserter {
     this.#plan = plan;
     this.#observed = observed;
     this.#options = options;
-    const { minRealRange, reduceRange } = options;
-    this.#activationScale = { dtype: options.activationType, symmetric: options.activationSymmetric, minRealRange };
-    this.#weightScale = { dtype: options.weightType, symmetric: options.weightSymmetric, reduceRange, minRealRange };
+    this.#formats = new Formats(options);
+    this.#domain = options.pairDomain === 'ai.onnx' ? '' : options.pairDomain;
   }
 
   insert(): TensorReport[] {
-    const dequantized = new Map<Value, Value>();
-    const names = new Map<Value, string>();
-    for (const value of this.#plan.activations.keys()) names.set(value, value.name);
+    const activations = this.#activations();
     // Constants first: they need the original inputs.
-    for (const [node, plan] of this.#plan.nodes) this.#insertConstants(node, plan);
-    const produced = new Set<Value>();
-    for (const { outputs } of this.#plan.nodes.values()) for (const value of outputs) produced.add(value);
-    for (const [value, head] of this.#plan.activations) {
-      dequantized.set(value, this.#insertPair(value, head, produced.has(value), names.get(value)!));
-    }
-    for (const [node, { inputs }] of this.#plan.nodes) {
-      for (const [index, { kind }] of inputs) {
-        const twin = kind === 'activation' ? dequantized.get(node.requiredInput(index)) : undefined;
-        if (twin) node.setInput(index, twin);
-      }
-    }
+    const inputScale = (node: Node) => this.#scaleFor(node.requiredInput(0), node);
+    const constants = new ConstantInserter(this.#graph, this.#formats, this.#options, inputScale, this.#report);
+    for (const [node, plan] of this.#plan.nodes) constants.insert(node, plan);
+    for (const activation of activations) this.#insertPairs(activation);
     return this.#report;
   }
 
-  /** Q and DQ behind `value`; returns the dequantized value. */
-  #insertPair(value: Value, head: Value, produced: boolean, name: string): Value {
+  /**
+   * Once its producer is an integer operator the float value is gone, so every reader takes the dequantized one. A value
+   * that a float node makes stays available, and float readers keep it.
+   */
+  #activations(): Activation[] {
+    const produced = new Set<Value>();
+    const readers = new Map<Value, Set<Node>>();
+    for (const [node, { inputs, outputs }] of this.#plan.nodes) {
+      for (const value of outputs) produced.add(value);
+      for (const [index, { kind }] of inputs) {
+        if (kind !== 'activation') continue;
+        const value = node.requiredInput(index);
+        const nodes = readers.get(value) ?? new Set();
+        readers.set(value, nodes.add(node));
+      }
+    }
+    return [...this.#plan.activations].map(([value, head]) => ({
+      value,
+      name: value.name,
+      head,
+      isOutput: produced.has(value) && this.#graph.isOutput(value),
+      readers: produced.has(value) ? value.consumers : [...(readers.get(value) ?? [])],
+    }));
+  }
+
+  #insertPairs(activation: Activation): void {
+    const { value, name, head, isOutput, readers } = activation;
     const graph = this.#graph;
     const params = this.#paramsOf(head);
-    const { activationType } = this.#options;
-    const shape = value.type?.shape;
-    const consumers = produced ? value.consumers : [];
-    const isOutput = produced && graph.isOutput(value);
     if (isOutput) value.name = graph.uniqueName(`${name}_QuantizeLinear_Input`);
-    const codes = graph.newValue(`${name}_QuantizeLinear_Output`, { dtype: activationType, shape });
-    const real = isOutput
-      ? new Value(name, { dtype: 'float32', shape })
-      : graph.newValue(`${name}_DequantizeLinear_Output`, { dtype: 'float32', shape });
-    graph.addNode({
-      name: graph.uniqueName(`${name}_QuantizeLinear`),
-      op: 'QuantizeLinear',
-      inputs: [value, params.scaleValue, params.zeroPointValue],
-      outputs: [codes],
-    });
-    graph.addNode({
-      name: graph.uniqueName(`${name}_DequantizeLinear`),
-      op: 'DequantizeLinear',
-      inputs: [codes, params.scaleValue, params.zeroPointValue],
-      outputs: [real],
-    });
-    // Once its producer is an integer operator the float value is gone, so every reader takes the dequantized one. A value
-    // that a float node makes stays available, and float readers keep it.
-    for (const node of consumers) {
+    this.#push(name, params, this.#rangeOf(head));
+    const conversion = this.#formats.converted(name);
+    if (conversion) {
+      this.#insertConversion(activation, params, conversion.receivers);
+      return;
+    }
+    const ends = isOutput ? [null, ...readers] : readers;
+    if (this.#options.pairPerConsumer && ends.length > 1) {
+      for (const [i, reader] of ends.entries()) {
+        const suffix = reader === null ? '' : `_${isOutput ? i : i + 1}`;
+        this.#attach(value, this.#pair(value, name, suffix, params, reader === null), reader ? [reader] : [], !reader);
+      }
+      return;
+    }
+    this.#attach(value, this.#pair(value, name, '', params, isOutput), readers, isOutput);
+  }
+
+  /** Q - DQ for readers of the first type; Q - DQ - Q - DQ for those of the second, which the output has when all do. */
+  #insertConversion(
+    { value, name, isOutput, readers }: Activation,
+    first: Params,
+    receivers: ReadonlySet<string> | undefined,
+  ): void {
+    const converts = (node: Node) => receivers === undefined || receivers.has(node.name);
+    const [others, converted] = [readers.filter((node) => !converts(node)), readers.filter(converts)];
+    const isOutputConverted = isOutput && others.length === 0;
+    const second = this.#convertedParams(value, name);
+    this.#push(name, second, undefined, converted);
+    const codes = this.#quantize(value, name, '', first);
+    const real = this.#dequantize(codes, value, name, '', first, isOutput && !isOutputConverted);
+    this.#attach(value, real, others, isOutput && !isOutputConverted);
+    // A DQ of its own, so that runtimes can fuse it with the Q behind it.
+    const between = others.length === 0 ? real : this.#dequantize(codes, value, name, '_convert_clone', first, false);
+    const pair = this.#pair(between, name, '_convert', second, isOutputConverted);
+    this.#attach(value, pair, converted, isOutputConverted);
+  }
+
+  /** Q and DQ behind `value`; returns the dequantized value. */
+  #pair(value: Value, name: string, suffix: string, params: Params, isOutput: boolean): Value {
+    return this.#dequantize(this.#quantize(value, name, suffix, params), value, name, suffix, params, isOutput);
+  }
+
+  #quantize(value: Value, name: string, suffix: string, params: Params): Value {
+    const graph = this.#graph;
+    const { dtype } = params;
+    const codes = graph.newValue(`${name}_QuantizeLinear_Output${suffix}`, { dtype, shape: value.type?.shape });
+    this.#addNode(`${name}_QuantizeLinear${suffix}`, 'QuantizeLinear', value, params, codes);
+    return codes;
+  }
+
+  #dequantize(codes: Value, { type }: Value, name: string, suffix: string, params: Params, isOutput: boolean): Value {
+    const graph = this.#graph;
+    const real = { dtype: 'float32', shape: type?.shape } as const;
+    const output = isOutput ? new Value(name, real) : graph.newValue(`${name}_DequantizeLinear_Output${suffix}`, real);
+    this.#addNode(`${name}_DequantizeLinear${suffix}`, 'DequantizeLinear', codes, params, output);
+    return output;
+  }
+
+  #addNode(name: string, op: string, input: Value, { scaleValue, zeroPointValue }: Params, output: Value): void {
+    const graph = this.#graph;
+    const inputs = [input, scaleValue, zeroPointValue];
+    graph.addNode({ name: graph.uniqueName(name), op, domain: this.#domain, inputs, outputs: [output] });
+  }
+
+  /** Readers take the dequantized value instead of the float one. */
+  #attach(value: Value, real: Value, readers: readonly Node[], isOutput: boolean): void {
+    for (const node of readers) {
       for (let i = 0; i < node.inputs.length; i++) if (node.input(i) === value) node.setInput(i, real);
     }
-    if (isOutput)
-      graph.outputs.forEach((output, i) => {
-        if (output === value) graph.outputs[i] = real;
-      });
-    this.#report.push({
-      name,
-      kind: 'activation',
-      type: activationType,
-      scale: [params.scale],
-      zeroPoint: [params.zeroPoint],
-      ...(params.range ? { range: [params.range.min, params.range.max] } : {}),
+    if (!isOutput) return;
+    this.#graph.outputs.forEach((output, i) => {
+      if (output === value) this.#graph.outputs[i] = real;
     });
-    return real;
+  }
+
+  #rangeOf(head: Value): Range | undefined {
+    return this.#plan.knownRanges.get(head) ?? this.#observed.get(head);
   }
 
   #paramsOf(head: Value): Params {
     let params = this.#params.get(head);
     if (!params) {
-      const range = this.#plan.knownRanges.get(head) ?? this.#observed.get(head);
-      const fixed = this.#plan.knownScales.get(head);
-      if (!fixed && !range) throw new Q8Error('ERR_Q8_INTERNAL', `No range was observed for tensor "${head.name}".`);
-      const { scale, zeroPoint } = fixed ?? scaleOfRange(range!, this.#activationScale);
-      params = { scale, zeroPoint, range, ...this.#paramValues(head.name, scale, zeroPoint) };
+      const { name } = head;
+      const format = this.#formats.activation(name);
+      const known = this.#formats.hasOverride(name) ? undefined : this.#plan.knownScales.get(head);
+      const scale =
+        known !== undefined && isEightBit(format.dtype)
+          ? { scale: known, zeroPoint: codeRange(format.dtype)[0] }
+          : activationScale(format, this.#rangeOf(head));
+      if (!scale) throw new Q8Error('ERR_Q8_INTERNAL', `No range was observed for tensor "${name}".`);
+      params = this.#makeParams(name, '', format.dtype, scale);
       this.#params.set(head, params);
     }
     return params;
   }
 
-  #paramValues(name: string, scale: number, zeroPoint: number) {
-    const { activationType } = this.#options;
-    return {
-      scaleValue: this.#graph.newConstant(`${name}_scale`, new Tensor('float32', [scale], [])),
-      zeroPointValue: this.#graph.newConstant(`${name}_zero_point`, new Tensor(activationType, [zeroPoint], [])),
-    };
-  }
-
-  #insertConstants(node: Node, { inputs }: NodePlan): void {
-    for (const [index, role] of inputs) {
-      if (role.kind === 'constant') node.setInput(index, this.#constantOperand(node.requiredInput(index)));
+  #convertedParams(value: Value, name: string): Params {
+    let params = this.#converted.get(value);
+    if (!params) {
+      const { format } = this.#formats.converted(name)!;
+      const scale = activationScale(format, this.#rangeOf(this.#plan.activations.get(value)!));
+      if (!scale) throw new Q8Error('ERR_Q8_INTERNAL', `No range was observed for tensor "${name}".`);
+      params = this.#makeParams(name, '_convert', format.dtype, scale);
+      this.#converted.set(value, params);
     }
-    for (const [index, role] of inputs) {
-      if (role.kind !== 'weight') continue;
-      const bias = [...inputs].find(([, { kind }]) => kind === 'bias')?.[0];
-      this.#insertWeight(node, index, role.axis, bias);
-    }
+    return params;
   }
 
-  /** A constant operand of an elementwise node, with scale and type of an activation. */
-  #constantOperand(value: Value): Value {
-    return this.#once(value, 'operand', () => {
-      const tensor = value.constant! as Tensor<'float32'>;
-      const range = rangeOf(tensor.data);
-      const params = scaleOfRange(range, this.#activationScale);
-      const { activationType } = this.#options;
-      const codes = quantizeTensor(tensor.data, tensor.dims, { ...params, dtype: activationType });
-      const { scaleValue, zeroPointValue } = this.#paramValues(value.name, params.scale, params.zeroPoint);
-      this.#report.push({
-        name: value.name,
-        kind: 'weight',
-        type: activationType,
-        scale: [params.scale],
-        zeroPoint: [params.zeroPoint],
-        range: [range.min, range.max],
-      });
-      return this.#dequantize(value.name, codes, scaleValue, zeroPointValue);
-    });
-  }
-
-  #insertWeight(node: Node, index: number, axis: number | undefined, biasIndex: number | undefined): void {
-    const value = node.requiredInput(index);
-    const tensor = value.constant! as Tensor<'float32'>;
-    const { dims } = tensor;
-    // y = alpha A B + beta C: with both factors inside the constants, integer and float form agree, and every runtime's
-    // fusion of the pattern is right.
-    const alpha = takeFactor(node, 'alpha');
-    const data = alpha === 1 ? tensor.data : tensor.data.map((w) => w * alpha);
-    const granularity = axis === undefined ? undefined : { axis };
-    const { scale, zeroPoint } = weightScales(data, dims, granularity, this.#weightScale);
-    const bias = biasIndex === undefined ? undefined : node.requiredInput(biasIndex);
-    if (!bias) {
-      node.setInput(index, this.#weight(value, data, axis, scale, zeroPoint, alpha === 1));
-      return;
-    }
-    const beta = takeFactor(node, 'beta');
-    const biasTensor = bias.constant! as Tensor<'float32'>;
-    const channels = axis === undefined ? biasTensor.size : dims[axis];
-    const biasData = Float32Array.from(
-      { length: channels },
-      (_, c) => biasTensor.data[biasTensor.size === 1 ? 0 : c] * beta,
-    );
-    const inputScale = this.#paramsOf(this.#plan.activations.get(node.requiredInput(0))!).scale;
-    const guarded = guardBiasRange(scale, inputScale, biasData);
-    const shareable = alpha === 1 && guarded === scale;
-    node.setInput(index, this.#weight(value, data, axis, guarded, zeroPoint, shareable));
-    node.setInput(biasIndex!, this.#bias(bias, biasData, inputScale, guarded, axis !== undefined));
-  }
-
-  #weight(
-    value: Value,
-    data: Float32Array,
-    axis: number | undefined,
-    scale: Float32Array,
-    zeroPoint: Codes,
-    shareable: boolean,
-  ): Value {
-    const { dims } = value.constant!;
-    const make = () => {
-      const { weightType } = this.#options;
-      const granularity = axis === undefined ? undefined : { axis };
-      const codes = quantizeWeight(data, dims, granularity, { scale, zeroPoint, dtype: weightType });
-      const shape = axis === undefined ? [] : [scale.length];
-      const range = rangeOf(data);
-      this.#report.push({
-        name: value.name,
-        kind: 'weight',
-        type: weightType,
-        scale: [...scale],
-        zeroPoint: [...zeroPoint],
-        ...(axis === undefined ? {} : { axis }),
-        range: [range.min, range.max],
-      });
-      return this.#dequantize(
-        value.name,
-        new Tensor(weightType, codes as Uint8Array, dims),
-        this.#graph.newConstant(`${value.name}_scale`, new Tensor('float32', scale, shape)),
-        this.#graph.newConstant(`${value.name}_zero_point`, new Tensor(weightType, zeroPoint as Uint8Array, shape)),
-        axis,
-      );
-    };
-    return shareable ? this.#once(value, `weight ${axis}`, make) : make();
-  }
-
-  /** Never shared: every node has its own scale. */
-  #bias(value: Value, data: Float32Array, inputScale: number, weightScale: Float32Array, perChannel: boolean): Value {
-    const { codes, scale } = quantizeBias(data, inputScale, weightScale);
-    const shape = perChannel ? [scale.length] : [];
-    this.#report.push({ name: value.name, kind: 'bias', type: 'int32', scale: [...scale], zeroPoint: [0] });
-    return this.#dequantize(
-      value.name,
-      new Tensor('int32', codes, [data.length]),
-      this.#graph.newConstant(`${value.name}_quantized_scale`, new Tensor('float32', scale, shape)),
-      this.#graph.newConstant(
-        `${value.name}_quantized_zero_point`,
-        new Tensor('int32', new Int32Array(scale.length), shape),
-      ),
-      perChannel ? 0 : undefined,
-    );
-  }
-
-  #dequantize(name: string, codes: Tensor, scale: Value, zeroPoint: Value, axis?: number): Value {
+  #makeParams(name: string, suffix: string, dtype: CodeDType, { scale, zeroPoint }: ScaleAndZeroPoint): Params {
     const graph = this.#graph;
-    const output = graph.newValue(`${name}_DequantizeLinear_Output`, { dtype: 'float32', shape: codes.dims });
-    graph.addNode({
-      name: graph.uniqueName(`${name}_DequantizeLinear`),
-      op: 'DequantizeLinear',
-      inputs: [graph.newConstant(`${name}_quantized`, codes), scale, zeroPoint],
-      outputs: [output],
-      attributes: axis === undefined ? {} : { axis: { kind: 'int', value: axis } },
+    return {
+      dtype,
+      scale,
+      zeroPoint,
+      scaleValue: graph.newConstant(`${name}_scale${suffix}`, new Tensor('float32', [scale], [])),
+      zeroPointValue: graph.newConstant(`${name}_zero_point${suffix}`, new Tensor<DType>(dtype, [zeroPoint], [])),
+    };
+  }
+
+  /** The scale of an activation as `node` reads it. */
+  #scaleFor(value: Value, node: Node): number {
+    const conversion = this.#formats.converted(value.name);
+    const isConverted = conversion && (conversion.receivers?.has(node.name) ?? true);
+    if (isConverted) return this.#convertedParams(value, value.name).scale;
+    return this.#paramsOf(this.#plan.activations.get(value)!).scale;
+  }
+
+  #push(name: string, { dtype, scale, zeroPoint }: Params, range: Range | undefined, receivers?: Node[]): void {
+    this.#report.push({
+      name,
+      kind: 'activation',
+      type: dtype,
+      scale: [scale],
+      zeroPoint: [zeroPoint],
+      ...(range ? { range: [range.min, range.max] } : {}),
+      ...(receivers ? { receivers: receivers.map((node) => node.name) } : {}),
     });
-    return output;
   }
-
-  #once(value: Value, role: string, make: () => Value): Value {
-    const twins = this.#constants.get(value) ?? new Map<string, Value>();
-    this.#constants.set(value, twins);
-    const twin = twins.get(role) ?? make();
-    twins.set(role, twin);
-    return twin;
-  }
-}
-
-/** The value of a Gemm's factor; the attribute is removed, which leaves its default of 1. */
-function takeFactor(node: Node, name: 'alpha' | 'beta'): number {
-  if (node.op !== 'Gemm') return 1;
-  const factor = node.attributes.float(name, 1);
-  node.attributes.delete(name);
-  return factor;
 }

@@ -2,12 +2,19 @@
  * The options of quantize(): their types, defaults and every check that needs no model. All of them run before anything
  * is read or calibrated.
  */
-import { checkOptionKeys, didYouMean, expected } from '../errors';
+import { checkOptionKeys, expected } from '../errors';
 import type { CalibrationMethod } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
+import { choice, flag } from './option-checks';
 import { checkSelectors, type NodeSelector, type SelectionOptions } from './select';
 import { type CalibrationRanges, checkRangesMethod, parseRanges, type RangesSource } from './ranges';
+import {
+  type Representation,
+  REPRESENTATION_KEYS,
+  type RepresentationOptions,
+  resolveRepresentation,
+} from './representation';
 
 /** One calibration sample: a tensor for every input of the model. */
 export type CalibrationFeed = Readonly<Record<string, Tensor>>;
@@ -32,16 +39,8 @@ export interface CommonQuantizeOptions {
   onProgress?: (progress: QuantizeProgress) => void;
 }
 
-/** What to quantize, and how weights become codes. */
-export interface WeightQuantizeOptions extends CommonQuantizeOptions {
-  /** Type of weights. Default 'int8'. */
-  weightType?: QuantizedDType;
-  /** One weight scale per output channel. Default true. */
-  perChannel?: boolean;
-  /** Symmetric weights. Default: true, except for uint8 weights with one scale per tensor. */
-  weightSymmetric?: boolean;
-  /** 7-bit weights, exact on CPUs whose int8 kernels saturate. Default false. */
-  reduceRange?: boolean;
+/** What to quantize. */
+export interface SelectQuantizeOptions extends CommonQuantizeOptions {
   /** The only nodes to quantize: those that any of the selectors matches. Default: all that q8 can quantize. */
   include?: NodeSelector | readonly NodeSelector[];
   /** Nodes that stay in float, even when `include` names them. */
@@ -49,7 +48,7 @@ export interface WeightQuantizeOptions extends CommonQuantizeOptions {
 }
 
 /** Static quantization: activation ranges come from running calibration data through the float model. */
-export interface StaticQuantizeOptions extends WeightQuantizeOptions {
+export interface StaticQuantizeOptions extends SelectQuantizeOptions, RepresentationOptions {
   mode: 'static';
   /**
    * Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. May be
@@ -61,15 +60,6 @@ export interface StaticQuantizeOptions extends WeightQuantizeOptions {
    * ONNX Runtime's Python tool. Only tensors without a range are calibrated.
    */
   ranges?: RangesSource;
-  /** Type of activations. Default 'uint8'. */
-  activationType?: QuantizedDType;
-  /** Symmetric activations. Default false. */
-  activationSymmetric?: boolean;
-  /**
-   * 'qoperator' (default): integer operators, the form that every runtime executes as it stands.
-   * 'qdq': QuantizeLinear/DequantizeLinear pairs around float operators.
-   */
-  format?: 'qoperator' | 'qdq';
   /** How ranges are derived from observed values. Default 'minmax'. */
   calibrationMethod?: CalibrationMethod;
   /** For 'percentile': the percentage of values within the range; half of the rest is cut at either end. Default 99.99. */
@@ -82,16 +72,22 @@ export interface StaticQuantizeOptions extends WeightQuantizeOptions {
   engine?: EngineName;
   /** Threads for calibration; 0 (default) = all cores. */
   threads?: number;
-  /** Floor for the width of a range; keeps scales of almost constant tensors sane. */
-  minRealRange?: number;
 }
 
 /**
  * Dynamic quantization: MatMul, Gemm, Conv and tables of Gather have 8-bit weights; activations get uint8 codes anew in
  * every run. Needs no data. Weights of convolutions are uint8 always: onnxruntime runs no others.
  */
-export interface DynamicQuantizeOptions extends WeightQuantizeOptions {
+export interface DynamicQuantizeOptions extends SelectQuantizeOptions {
   mode: 'dynamic';
+  /** Type of weights. Default 'int8'. */
+  weightType?: QuantizedDType;
+  /** One weight scale per output channel. Default true. */
+  perChannel?: boolean;
+  /** Symmetric weights. Default: true, except for uint8 weights with one scale per tensor. */
+  weightSymmetric?: boolean;
+  /** 7-bit weights, exact on CPUs whose int8 kernels saturate. Default false. */
+  reduceRange?: boolean;
 }
 
 /** A model that holds QuantizeLinear and DequantizeLinear nodes already, as quantization-aware training leaves them. */
@@ -110,9 +106,10 @@ type Resolved<T, Optional extends keyof T> = T & Required<Omit<T, Optional>>;
 type Common = keyof CommonQuantizeOptions;
 type Selectors = keyof SelectionOptions;
 export type ResolvedStaticOptions = Omit<
-  Resolved<Omit<StaticQuantizeOptions, 'ranges'>, Common | Selectors | 'minRealRange' | 'calibration'>,
+  Resolved<Omit<StaticQuantizeOptions, 'ranges' | keyof RepresentationOptions>, Common | Selectors | 'calibration'>,
   Selectors
 > &
+  Representation &
   SelectionOptions & { ranges?: CalibrationRanges };
 export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors>, Selectors> &
   SelectionOptions;
@@ -125,28 +122,28 @@ const COMMON_KEYS: Record<keyof CommonQuantizeOptions | 'mode', true> = {
   onProgress: true,
   baseDirectory: true,
 };
-const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
+const SELECT_KEYS: Record<keyof SelectQuantizeOptions | 'mode', true> = {
   ...COMMON_KEYS,
+  include: true,
+  exclude: true,
+};
+const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
+  ...SELECT_KEYS,
   weightType: true,
   perChannel: true,
   weightSymmetric: true,
   reduceRange: true,
-  include: true,
-  exclude: true,
 };
 const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
-  ...DYNAMIC_KEYS,
+  ...SELECT_KEYS,
+  ...REPRESENTATION_KEYS,
   calibration: true,
   ranges: true,
-  activationType: true,
-  format: true,
   calibrationMethod: true,
   percentile: true,
   bins: true,
   momentum: true,
-  activationSymmetric: true,
   engine: true,
-  minRealRange: true,
   threads: true,
 };
 const QAT_KEYS: Record<keyof QatQuantizeOptions, true> = { ...COMMON_KEYS, format: true };
@@ -168,7 +165,7 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
     case 'static':
       return resolveStatic(options as StaticQuantizeOptions);
     case 'dynamic':
-      return { mode, ...resolveCommon(options), ...resolveWeights(options as DynamicQuantizeOptions) };
+      return resolveDynamic(options as DynamicQuantizeOptions);
     case 'qat':
       return {
         mode,
@@ -192,7 +189,11 @@ function resolveCommon({ baseDirectory, signal, onProgress }: CommonQuantizeOpti
   return { baseDirectory, signal, onProgress };
 }
 
-function resolveWeights(options: WeightQuantizeOptions): Omit<ResolvedDynamicOptions, 'mode' | Common> {
+function resolveSelection({ include, exclude }: SelectQuantizeOptions): SelectionOptions {
+  return { include: checkSelectors('include', include), exclude: checkSelectors('exclude', exclude) ?? [] };
+}
+
+function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions {
   const weightType = choice(options, 'weightType', ['int8', 'uint8'], 'int8');
   const perChannel = flag(options, 'perChannel', true);
   const weightSymmetric = flag(options, 'weightSymmetric', perChannel || weightType === 'int8');
@@ -202,25 +203,20 @@ function resolveWeights(options: WeightQuantizeOptions): Omit<ResolvedDynamicOpt
     });
   }
   return {
+    mode: 'dynamic',
+    ...resolveCommon(options),
+    ...resolveSelection(options),
     weightType,
     perChannel,
     weightSymmetric,
     reduceRange: flag(options, 'reduceRange', false),
-    include: checkSelectors('include', options.include),
-    exclude: checkSelectors('exclude', options.exclude) ?? [],
   };
 }
 
 function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
-  const weights = resolveWeights(options);
-  const activationType = choice(options, 'activationType', ['uint8', 'int8'], 'uint8');
-  if (activationType === 'int8' && weights.weightType === 'uint8') {
-    throw expected('"int8"', 'the option weightType', weights.weightType, {
-      hint: 'no runtime has kernels for int8 activations with uint8 weights.',
-    });
-  }
+  const representation = resolveRepresentation(options);
   const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
-  const { calibration, threads = 0, minRealRange } = options;
+  const { calibration, threads = 0 } = options;
   if (calibration === undefined ? options.ranges === undefined : !isIterable(calibration)) {
     throw expected('an iterable or async iterable of feeds', 'the option calibration', calibration, {
       hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
@@ -228,9 +224,6 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
   }
   if (!Number.isSafeInteger(threads) || threads < 0)
     throw expected('a non-negative integer', 'the option threads', threads);
-  if (minRealRange !== undefined && !(typeof minRealRange === 'number' && minRealRange > 0 && minRealRange < 3e38)) {
-    throw expected('a positive number', 'the option minRealRange', minRealRange);
-  }
   const method = resolveMethod(options, calibrationMethod);
   const ranges = options.ranges === undefined ? undefined : parseRanges(options.ranges);
   if (ranges) {
@@ -241,14 +234,11 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
   return {
     mode: 'static',
     ...resolveCommon(options),
-    ...weights,
+    ...resolveSelection(options),
+    ...representation,
     calibration,
     ranges,
-    activationType,
     threads,
-    minRealRange,
-    activationSymmetric: flag(options, 'activationSymmetric', false),
-    format: choice(options, 'format', FORMATS, 'qoperator'),
     calibrationMethod,
     ...method,
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
@@ -279,26 +269,6 @@ function resolveMethod(
   if (!(typeof momentum === 'number' && momentum > 0 && momentum <= 1))
     throw expected('a number above 0, up to 1', 'the option momentum', momentum);
   return { percentile, bins, momentum };
-}
-
-function choice<O extends object, T extends string>(
-  options: O,
-  key: keyof O & string,
-  allowed: readonly T[],
-  fallback: T | undefined,
-): T {
-  const value: unknown = options[key] ?? fallback;
-  if (allowed.includes(value as T)) return value as T;
-  const close = typeof value === 'string' ? didYouMean(value, allowed) : undefined;
-  throw expected(`one of ${allowed.map((v) => JSON.stringify(v)).join(', ')}`, `the option ${key}`, value, {
-    ...(close ? { hint: `did you mean ${JSON.stringify(close)}?` } : {}),
-  });
-}
-
-function flag<O extends object>(options: O, key: keyof O & string, fallback: boolean): boolean {
-  const value: unknown = options[key] ?? fallback;
-  if (typeof value !== 'boolean') throw expected('true or false', `the option ${key}`, value);
-  return value;
 }
 
 function isIterable(value: unknown): boolean {

@@ -5,17 +5,21 @@
  * A compute node (Conv, Gemm, MatMul) is quantized whenever its tensors allow it. Everything else only follows: it pays
  * when its input exists as codes already, and costs accuracy for nothing when it does not.
  */
+import { expected } from '../errors';
 import type { Graph, Node, Value } from '../graph/graph';
 import type { QuantTrait } from '../ops/define-op';
-import type { QuantizedDType } from '../tensor/dtype';
-import type { Range, ScaleAndZeroPoint } from './scale';
+import type { Representation } from './representation';
+import type { Range } from './scale';
 
 /** What an input of a quantized node becomes. Other inputs (shapes, indices, bounds) stay as they are. */
 export type InputRole =
   /** Goes through QuantizeLinear and DequantizeLinear. */
   | { kind: 'activation' }
-  /** Constant with weight type and symmetry; scales along `axis`, if given. */
-  | { kind: 'weight'; axis: number | undefined }
+  /**
+   * Constant with weight type and symmetry; scales along `axis`, if given. `outputAxis`: that of the output channels, which
+   * a bias has. `sumAxis`: that along which products are summed, for matrices.
+   */
+  | { kind: 'weight'; axis?: number; outputAxis?: number; sumAxis?: number }
   /** Constant with activation type: an operand of Add, Mul, Concat... */
   | { kind: 'constant' }
   /** int32, scale = input scale * weight scale. */
@@ -42,14 +46,18 @@ export interface QuantPlan {
   observed: Value[];
   /** Heads whose range is known without data. */
   knownRanges: Map<Value, Range>;
-  /** Heads whose scale is prescribed. */
-  knownScales: Map<Value, ScaleAndZeroPoint>;
+  /** Of these, heads whose 8-bit codes have a prescribed scale, with the low end of the type as zero point. */
+  knownScales: Map<Value, number>;
   floatNodes: FloatNode[];
 }
 
-export interface PlanOptions {
-  activationType: QuantizedDType;
-  perChannel: boolean;
+export interface PlanOptions
+  extends Partial<
+    Pick<
+      Representation,
+      'perChannel' | 'channelAxis' | 'quantizeBias' | 'constantWeightsOnly' | 'floatOutputsOf' | 'nnapiSigmoid'
+    >
+  > {
   /** Why a node is not to be quantized, when that was asked for. */
   refusal: (node: Node) => string | undefined;
   traitOf: (node: Node) => QuantTrait | undefined;
@@ -76,12 +84,14 @@ class Planner {
   /** Value -> the value whose scale it shares, one step towards the head. */
   readonly #sharesWith = new Map<Value, Value>();
   readonly #knownRanges = new Map<Value, Range>();
-  readonly #knownScales = new Map<Value, ScaleAndZeroPoint>();
+  readonly #knownScales = new Map<Value, number>();
+  readonly #floatOutputs: ReadonlySet<string>;
 
   constructor(graph: Graph, options: PlanOptions) {
     this.#graph = graph;
     this.#options = options;
     this.#outputs = new Set(graph.outputs);
+    this.#floatOutputs = new Set(options.floatOutputsOf);
     for (const node of graph.nodes) for (const value of graph.capturedBy(node)) this.#captured.add(value);
   }
 
@@ -120,7 +130,7 @@ class Planner {
         heads.add(head);
       }
     }
-    plan.observed = [...heads].filter((head) => !this.#knownRanges.has(head) && !this.#knownScales.has(head));
+    plan.observed = [...heads].filter((head) => !this.#knownRanges.has(head));
     return plan;
   }
 
@@ -165,12 +175,16 @@ class Planner {
       if (!value) continue;
       if (!isFloat(value)) return typeReason(`input ${index}`, value);
       if (index === trait.bias) {
+        if (this.#options.quantizeBias === false) continue;
         if (!value.constant) return 'its bias is not constant';
         inputs.set(index, { kind: 'bias' });
       } else if (index === trait.weight && value.constant) {
         const rank = value.constant.dims.length;
-        const axis = typeof trait.axis === 'function' ? trait.axis(node, rank) : trait.axis;
-        inputs.set(index, { kind: 'weight', axis: this.#options.perChannel ? axis : undefined });
+        const outputAxis = typeof trait.axis === 'function' ? trait.axis(node, rank) : trait.axis;
+        const { perChannel } = this.#options;
+        const axis = this.#chosenAxis(node, rank) ?? outputAxis;
+        const sumAxis = rank === 2 && outputAxis !== undefined ? 1 - outputAxis : undefined;
+        inputs.set(index, { kind: 'weight', axis: perChannel ? axis : undefined, outputAxis, sumAxis });
       } else if (value.constant) {
         inputs.set(index, { kind: 'constant' });
       } else {
@@ -188,6 +202,7 @@ class Planner {
       }
     }
     if (!weight.constant) {
+      if (this.#options.constantWeightsOnly) return 'its weight is not constant, and constantWeightsOnly is set';
       // Only a matrix product takes two activations; its int32 bias and alpha would need the weight at hand.
       if (node.op !== 'MatMul' && node.op !== 'Gemm') return 'its weight is not constant';
       if (trait.bias !== undefined && node.input(trait.bias)) return 'it has a bias but its weight is not constant';
@@ -195,6 +210,15 @@ class Planner {
     }
     this.#accept(node, inputs);
     return true;
+  }
+
+  /** The axis that the option channelAxis names for this type of operator. */
+  #chosenAxis(node: Node, rank: number): number | undefined {
+    const axis = this.#options.channelAxis?.[node.op];
+    if (axis === undefined || (axis >= -rank && axis < rank))
+      return axis !== undefined && axis < 0 ? axis + rank : axis;
+    const name = `the option channelAxis of ${node.op}`;
+    throw expected(`an axis of the ${rank} of node "${node.name}"`, name, axis, { node: node.name });
   }
 
   #elementwise(node: Node, only?: readonly number[], foldClamp = true): true | string {
@@ -215,6 +239,10 @@ class Planner {
 
   /** Marks a node as quantized, and with it the clamp behind it when nothing else reads what lies between. */
   #accept(node: Node, inputs: Map<number, InputRole>, foldClamp = true): void {
+    if (this.#floatOutputs.has(node.op)) {
+      this.#nodes.set(node, { inputs, outputs: [] });
+      return;
+    }
     let { output } = node;
     const clamp = foldClamp ? this.#foldableClamp(output) : undefined;
     if (clamp) {
@@ -237,7 +265,8 @@ class Planner {
   /** Quantizes a node that only moves elements: its outputs take the scale of its input. */
   #shareThrough(node: Node): void {
     const input = node.requiredInput(0);
-    const outputs = node.outputs.filter((value): value is Value => value !== null && isFloat(value));
+    const hasCodes = (value: Value | null): value is Value => value !== null && isFloat(value);
+    const outputs = this.#floatOutputs.has(node.op) ? [] : node.outputs.filter(hasCodes);
     for (const output of outputs) {
       this.#sharesWith.set(output, input);
       this.#codes.add(output);
@@ -273,15 +302,11 @@ class Planner {
   }
 
   #setKnown(node: Node, [min, max]: [number, number]): void {
+    if (this.#floatOutputs.has(node.op)) return;
+    this.#knownRanges.set(node.output, { min, max });
     // Onnxruntime's kernel for softmax on codes is right only when 1 / scale is an integer.
-    if (node.op === 'Softmax') {
-      this.#knownScales.set(node.output, {
-        scale: 1 / 256,
-        zeroPoint: this.#options.activationType === 'uint8' ? 0 : -128,
-      });
-    } else {
-      this.#knownRanges.set(node.output, { min, max });
-    }
+    const isExact = node.op === 'Softmax' || (node.op === 'Sigmoid' && this.#options.nnapiSigmoid);
+    if (isExact) this.#knownScales.set(node.output, 1 / 256);
   }
 }
 

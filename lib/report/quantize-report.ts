@@ -1,5 +1,5 @@
 /** What quantize() tells about its work. Plain data: JSON.stringify gives all of it. */
-import type { DType, QuantizedDType } from '../tensor/dtype';
+import type { CodeDType, DType } from '../tensor/dtype';
 import type { Analysis } from './analysis';
 
 /**
@@ -18,6 +18,10 @@ export interface TensorReport {
   scale: number[];
   zeroPoint: number[];
   axis?: number;
+  /** Weights in blocks: indices of `axis` that have a scale together. `scale` and `zeroPoint` are then empty. */
+  block?: number;
+  /** Names of the nodes for which the codes of an activation are converted to this type. */
+  receivers?: string[];
   /** What the codes cover: the calibrated range (activations), or the extremes of the data (weights). Absent for biases. */
   range?: [number, number];
 }
@@ -33,8 +37,8 @@ export interface QuantizeReport {
   mode: 'static' | 'dynamic' | 'qat';
   format: 'qoperator' | 'qdq';
   /** Absent in mode 'qat', as are the next two: the model itself says. */
-  activationType?: QuantizedDType;
-  weightType?: QuantizedDType;
+  activationType?: CodeDType;
+  weightType?: CodeDType;
   perChannel?: boolean;
   /** In mode 'static' only. */
   calibration?: { method: CalibrationMethod | 'given'; samples: number; engine?: 'ort' | 'q8' };

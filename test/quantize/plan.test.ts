@@ -4,13 +4,13 @@ import { inferShapes } from '../../lib/graph/infer';
 import { lookupOp } from '../../lib/ops/registry';
 import { insertQdq } from '../../lib/quantize/insert-qdq';
 import { type PlanOptions, planQuantization } from '../../lib/quantize/plan';
+import { resolveRepresentation } from '../../lib/quantize/representation';
 import { Tensor } from '../../lib/tensor/tensor';
 import { int, ints, NetworkBuilder } from './networks';
 
 function plan(net: NetworkBuilder, options: Partial<PlanOptions> = {}) {
   inferShapes(net.graph, lookupOp);
   const result = planQuantization(net.graph, {
-    activationType: 'uint8',
     perChannel: true,
     refusal: () => undefined,
     traitOf: (node) => lookupOp(node)?.quant,
@@ -119,19 +119,18 @@ describe('planQuantization', () => {
       const net = new NetworkBuilder();
       net.output(net.node('Gemm', 'y', [net.input('x', [2, 4]), net.weight('w', [3, 4])], { transB: int(1) }));
       const [node] = plan(net, { perChannel }).result.nodes.values();
-      assert.deepEqual(node.inputs.get(1), { kind: 'weight', axis: perChannel ? 0 : undefined });
+      assert.deepEqual(node.inputs.get(1), {
+        kind: 'weight',
+        axis: perChannel ? 0 : undefined,
+        outputAxis: 0,
+        sumAxis: 1,
+      });
     }
   });
 });
 
 describe('insertQdq', () => {
-  const options = {
-    activationType: 'uint8',
-    weightType: 'int8',
-    activationSymmetric: false,
-    weightSymmetric: true,
-    reduceRange: false,
-  } as const;
+  const options = resolveRepresentation({ perChannel: true });
 
   function insert(net: NetworkBuilder) {
     const { result } = plan(net);

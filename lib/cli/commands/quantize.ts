@@ -54,8 +54,12 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .option('-c, --calibration <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files');
   addDataOptions(command)
     .addOption(new Option('--format <format>', 'form of the result').choices(['qoperator', 'qdq']).default('qoperator'))
-    .addOption(new Option('--activation-type <type>').choices(['uint8', 'int8']).default('uint8'))
-    .addOption(new Option('--weight-type <type>').choices(['int8', 'uint8']).default('int8'))
+    .addOption(new Option('--activation-type <type>').choices(['uint8', 'int8', 'uint16', 'int16']).default('uint8'))
+
+    .addOption(
+      new Option('--weight-type <type>').choices(['int8', 'uint8', 'int4', 'uint4', 'int16', 'uint16']).default('int8'),
+    )
+    .option('--block-size <count>', 'weights of matrices have a scale for each so many rows (format qdq)', parseCount)
     .option('--no-per-channel', 'one weight scale per tensor instead of one per output channel')
     .option('--activation-symmetric', 'zero points of activations in the middle of the type')
     .option('--weight-symmetric', 'zero points of weights in the middle of the type')

@@ -1,0 +1,229 @@
+/** Weights, biases and constant operands of quantized nodes: codes behind a DequantizeLinear, or floats behind a pair. */
+import type { AttributeInit } from '../graph/attributes';
+import type { Graph, Node, Value } from '../graph/graph';
+import { quantizeBias } from '../passes/qdq-pairs';
+import type { TensorReport } from '../report/quantize-report';
+import type { DType } from '../tensor/dtype';
+import { Tensor } from '../tensor/tensor';
+import type { Formats, WeightFormat } from './formats';
+import type { InputRole, NodePlan } from './plan';
+import type { Representation } from './representation';
+import { type Codes, guardBiasRange, quantizeWeight, rangeOf, scaleDims, weightScales } from './scale';
+
+export type ConstantOptions = Pick<Representation, 'guardBias' | 'weightPairs' | 'pairDomain'>;
+
+/** A constant as codes. */
+interface Coded extends WeightFormat {
+  scale: Float32Array;
+  zeroPoint: Codes;
+}
+
+export class ConstantInserter {
+  readonly #graph: Graph;
+  readonly #formats: Formats;
+  readonly #options: ConstantOptions;
+  readonly #domain: string;
+  readonly #inputScale: (node: Node) => number;
+  readonly #report: TensorReport[];
+  /** Dequantized twins of constants, by constant and use, so that tied weights stay one tensor. */
+  readonly #twins = new Map<Value, Map<string, Value>>();
+
+  /** @param inputScale the scale of what a node reads as its input 0. */
+  constructor(
+    graph: Graph,
+    formats: Formats,
+    options: ConstantOptions,
+    inputScale: (node: Node) => number,
+    report: TensorReport[],
+  ) {
+    this.#graph = graph;
+    this.#formats = formats;
+    this.#options = options;
+    this.#domain = options.pairDomain === 'ai.onnx' ? '' : options.pairDomain;
+    this.#inputScale = inputScale;
+    this.#report = report;
+  }
+
+  /** Points the constant inputs of a node at their dequantized twins. */
+  insert(node: Node, { inputs }: NodePlan): void {
+    for (const [index, role] of inputs) {
+      if (role.kind === 'constant') node.setInput(index, this.#operand(node.requiredInput(index)));
+    }
+    for (const [index, role] of inputs) {
+      if (role.kind !== 'weight') continue;
+      const bias = [...inputs].find(([, { kind }]) => kind === 'bias')?.[0];
+      this.#insertWeight(node, index, role, bias);
+    }
+  }
+
+  /** A constant operand of an elementwise node, with scale and type of an activation. */
+  #operand(value: Value): Value {
+    return this.#once(value, 'operand', () => {
+      const { data, dims } = value.constant! as Tensor<'float32'>;
+      return this.#dequantized(value, data, this.#code(data, dims, this.#formats.operand(value.name, dims.length)));
+    });
+  }
+
+  #insertWeight(
+    node: Node,
+    index: number,
+    role: Extract<InputRole, { kind: 'weight' }>,
+    biasIndex: number | undefined,
+  ): void {
+    const value = node.requiredInput(index);
+    const tensor = value.constant! as Tensor<'float32'>;
+    const { dims } = tensor;
+    // y = alpha A B + beta C: with both factors inside the constants, integer and float form agree, and every runtime's
+    // fusion of the pattern is right.
+    const alpha = takeFactor(node, 'alpha');
+    const data = alpha === 1 ? tensor.data : tensor.data.map((w) => w * alpha);
+    const format = this.#formats.weight(value.name, dims.length, role.axis, role.sumAxis);
+    const coded = this.#code(data, dims, format);
+    const guarded = biasIndex === undefined ? coded : this.#insertBias(node, biasIndex, coded, role.outputAxis, dims);
+    const { granularity } = format;
+    const make = () => this.#dequantized(value, data, guarded);
+    const isShareable = alpha === 1 && guarded.scale === coded.scale;
+    const twin = isShareable ? this.#once(value, `weight ${granularity?.axis} ${granularity?.block}`, make) : make();
+    node.setInput(index, twin);
+  }
+
+  /** Quantizes the bias of a node; returns the weight, whose scales may have to grow for it. */
+  #insertBias(
+    node: Node,
+    index: number,
+    weight: Coded,
+    outputAxis: number | undefined,
+    dims: readonly number[],
+  ): Coded {
+    const value = node.requiredInput(index);
+    const tensor = value.constant! as Tensor<'float32'>;
+    const beta = takeFactor(node, 'beta');
+    if (this.#formats.hasOverride(value.name)) {
+      const data = beta === 1 ? tensor.data : tensor.data.map((b) => b * beta);
+      const format = this.#formats.weight(value.name, tensor.dims.length, undefined);
+      node.setInput(index, this.#dequantized(value, data, this.#code(data, tensor.dims, format)));
+      return weight;
+    }
+    const { granularity } = weight;
+    // An int32 bias has one scale for each output channel at most.
+    if (granularity && (granularity.block || granularity.axis !== outputAxis)) {
+      if (beta !== 1) node.attributes.set('beta', { kind: 'float', value: beta });
+      return weight;
+    }
+    const channels = granularity ? dims[granularity.axis] : tensor.size;
+    const data = Float32Array.from({ length: channels }, (_, c) => tensor.data[tensor.size === 1 ? 0 : c] * beta);
+    const inputScale = this.#inputScale(node);
+    const scale = this.#options.guardBias ? guardBiasRange(weight.scale, inputScale, data) : weight.scale;
+    node.setInput(index, this.#bias(value, data, inputScale, scale, granularity !== undefined));
+    return { ...weight, scale };
+  }
+
+  /** Never shared: every node has its own scale. */
+  #bias(value: Value, data: Float32Array, inputScale: number, weightScale: Float32Array, perChannel: boolean): Value {
+    const { codes, scale } = quantizeBias(data, inputScale, weightScale);
+    const shape = perChannel ? [scale.length] : [];
+    const zeros = new Tensor('int32', new Int32Array(scale.length), shape);
+    this.#report.push({ name: value.name, kind: 'bias', type: 'int32', scale: [...scale], zeroPoint: [0] });
+    const output = this.#output(value.name, [data.length]);
+    this.#addNode('DequantizeLinear', value.name, {
+      inputs: [
+        this.#graph.newConstant(`${value.name}_quantized`, new Tensor('int32', codes, [data.length])),
+        this.#graph.newConstant(`${value.name}_quantized_scale`, new Tensor('float32', scale, shape)),
+        this.#graph.newConstant(`${value.name}_quantized_zero_point`, zeros),
+      ],
+      output,
+      attributes: perChannel ? { axis: { kind: 'int', value: 0 } } : {},
+    });
+    return output;
+  }
+
+  #code(data: Float32Array, dims: readonly number[], format: WeightFormat): Coded {
+    const { granularity, fixed } = format;
+    if (!fixed) return { ...format, ...weightScales(data, dims, granularity, format) };
+    const count = scaleDims(dims, granularity).reduce((a, b) => a * b, 1);
+    const at = (i: number) => fixed[fixed.length === 1 ? 0 : i];
+    const zeroPoint = new Tensor(
+      format.dtype,
+      Array.from({ length: count }, (_, i) => at(i).zeroPoint),
+    );
+    return {
+      ...format,
+      scale: Float32Array.from({ length: count }, (_, i) => at(i).scale),
+      zeroPoint: zeroPoint.data as Codes,
+    };
+  }
+
+  #dequantized(value: Value, data: Float32Array, coded: Coded): Value {
+    const { dims } = value.constant!;
+    const { dtype, granularity, scale, zeroPoint } = coded;
+    const { name } = value;
+    this.#push(name, data, coded);
+    const shape = scaleDims(dims, granularity);
+    const params = [
+      this.#graph.newConstant(`${name}_scale`, new Tensor('float32', scale, shape)),
+      this.#graph.newConstant(`${name}_zero_point`, new Tensor<DType>(dtype, zeroPoint, shape)),
+    ];
+    const attributes: AttributeInit = {
+      ...(granularity && { axis: { kind: 'int', value: granularity.axis } }),
+      ...(granularity?.block && { block_size: { kind: 'int', value: granularity.block } }),
+    };
+    const codes = this.#codes(value, data, coded, params, attributes);
+    const output = this.#output(name, dims);
+    this.#addNode('DequantizeLinear', name, { inputs: [codes, ...params], output, attributes });
+    return output;
+  }
+
+  /** The codes of a constant, or what computes them from its floats. */
+  #codes(value: Value, data: Float32Array, coded: Coded, params: Value[], attributes: AttributeInit): Value {
+    const { dims } = value.constant!;
+    const { dtype, granularity } = coded;
+    if (!this.#options.weightPairs) {
+      const codes = new Tensor<DType>(dtype, quantizeWeight(data, dims, granularity, coded), dims);
+      return this.#graph.newConstant(`${value.name}_quantized`, codes);
+    }
+    const tensor = value.constant!.data === data ? value.constant! : new Tensor('float32', data, dims);
+    const float = value.constant === tensor ? value : this.#graph.newConstant(`${value.name}_scaled`, tensor);
+    const output = this.#graph.newValue(`${value.name}_QuantizeLinear_Output`, { dtype, shape: dims });
+    this.#addNode('QuantizeLinear', value.name, { inputs: [float, ...params], output, attributes });
+    return output;
+  }
+
+  #push(name: string, data: Float32Array, { dtype, granularity, scale, zeroPoint }: Coded): void {
+    const { min, max } = rangeOf(data);
+    const params = granularity?.block
+      ? { axis: granularity.axis, block: granularity.block, scale: [], zeroPoint: [] }
+      : { scale: [...scale], zeroPoint: [...zeroPoint], ...(granularity && { axis: granularity.axis }) };
+    this.#report.push({ name, kind: 'weight', type: dtype, ...params, range: [min, max] });
+  }
+
+  #output(name: string, dims: readonly number[]): Value {
+    return this.#graph.newValue(`${name}_DequantizeLinear_Output`, { dtype: 'float32', shape: dims });
+  }
+
+  #addNode(op: string, name: string, init: { inputs: Value[]; output: Value; attributes: AttributeInit }): void {
+    this.#graph.addNode({
+      name: this.#graph.uniqueName(`${name}_${op}`),
+      op,
+      domain: this.#domain,
+      inputs: init.inputs,
+      outputs: [init.output],
+      attributes: init.attributes,
+    });
+  }
+
+  #once(value: Value, use: string, make: () => Value): Value {
+    const twins = this.#twins.get(value) ?? new Map<string, Value>();
+    this.#twins.set(value, twins);
+    const twin = twins.get(use) ?? make();
+    twins.set(use, twin);
+    return twin;
+  }
+}
+
+/** The value of a Gemm's factor; the attribute is removed, which leaves its default of 1. */
+function takeFactor(node: Node, name: 'alpha' | 'beta'): number {
+  if (node.op !== 'Gemm') return 1;
+  const factor = node.attributes.float(name, 1);
+  node.attributes.delete(name);
+  return factor;
+}
