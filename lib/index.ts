@@ -19,6 +19,7 @@ export {
   type RequantizeOptions,
 } from './kernels';
 export {
+  type CalibrationData,
   type CalibrationFeed,
   type CalibrationMethod,
   type CalibrationRanges,
@@ -43,6 +44,15 @@ export { type AnalyzeOptions, compareModels } from './quantize/analyze';
 export type { Analysis, Distribution, LatencyAnalysis, TensorAnalysis, WeightAnalysis } from './report/analysis';
 export { type HtmlReport, renderHtml } from './report/html';
 export type { Errors } from './report/metrics';
+export type { Feed, InputSpec } from './readers/inputs';
+export {
+  type RandomOptions,
+  randomSamples,
+  readSamples,
+  type SampleOptions,
+  type Samples,
+  type SampleSource,
+} from './readers/samples';
 export { InferenceSession, type NodeInfo, type ValueMetadata } from './runtime/session';
 export type { RunOptions, SessionOptions } from './runtime/session-options';
 export type { DType } from './tensor/dtype';

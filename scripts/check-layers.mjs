@@ -13,13 +13,14 @@ const MAY_IMPORT = {
   tensor: ['binding'],
   onnx: ['tensor'],
   graph: ['tensor'],
+  readers: ['graph', 'onnx', 'tensor'],
   kernels: ['tensor', 'binding'],
   ops: ['graph', 'tensor'],
   passes: ['ops', 'graph', 'tensor'],
   runtime: ['passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor', 'binding'],
   report: ['runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
-  quantize: ['report', 'runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
-  cli: ['report', 'quantize', 'runtime', 'passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor'],
+  quantize: ['readers', 'report', 'runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
+  cli: ['readers', 'report', 'quantize', 'runtime', 'passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor'],
 };
 
 /** Where the file format and the graph meet: nowhere else. */

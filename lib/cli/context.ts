@@ -42,6 +42,13 @@ export function parseNumbers(text: string): number[] {
   return text.split(',').map(parseNumber);
 }
 
+/** "320x640" -> height and width. */
+export function parseSize(text: string): [number, number] {
+  const [, height, width] = /^(\d+)x(\d+)$/.exec(text) ?? [];
+  if (height === undefined) throw new InvalidArgumentError('It must look like 224x224.');
+  return [parsePositiveInteger(height), parsePositiveInteger(width)];
+}
+
 /** "a,b" -> names, added to those of earlier uses of the option. */
 export function collectNames(text: string, earlier: readonly string[] = []): string[] {
   return [...earlier, ...text.split(',').map((name) => name.trim())];

@@ -18,7 +18,7 @@ import { entropyRange, mseRange, percentileRange } from './observers/clipping';
 import { HistogramObserver } from './observers/histogram';
 import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
 import { allFinite, type Observer } from './observers/observer';
-import type { CalibrationFeed, ResolvedStaticOptions } from './options';
+import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import type { Range } from './scale';
 
 /** Elements that one run may give out (256 MiB of float32); more tensors are watched in further runs of the sample. */
@@ -38,7 +38,7 @@ type ObserverOptions = Pick<
 >;
 type CalibrateOptions = ObserverOptions &
   Pick<ResolvedStaticOptions, 'engine' | 'threads' | 'signal' | 'onProgress'> & {
-    calibration: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
+    calibration: CalibrationData;
   };
 
 /**
@@ -51,14 +51,16 @@ export async function calibrate(
   observed: readonly Value[],
   options: CalibrateOptions,
 ): Promise<Calibration> {
-  const { calibration, signal, onProgress } = options;
+  const { signal, onProgress } = options;
+  const calibration = feedsOf(options.calibration, graph);
   const engine = options.engine === 'auto' ? ((await ortIsAvailable()) ? 'ort' : 'q8') : options.engine;
   const observers = new Map(observed.map((value) => [value, makeObserver(options)]));
-  const total = Array.isArray(calibration) ? calibration.length : undefined;
+  // Sources that read files know how many there are only once they have begun.
+  const total = (): number | undefined => (calibration as { length?: number }).length;
   let runs: ObservedRun[] | undefined;
   let samples = 0;
   try {
-    onProgress?.({ phase: 'calibrate', done: 0, total });
+    onProgress?.({ phase: 'calibrate', done: 0, total: total() });
     for await (const sample of calibration) {
       signal?.throwIfAborted();
       const feed = checkFeed(graph, sample, samples);
@@ -70,7 +72,7 @@ export async function calibrate(
         signal?.throwIfAborted();
       }
       samples++;
-      onProgress?.({ phase: 'calibrate', done: samples, total });
+      onProgress?.({ phase: 'calibrate', done: samples, total: total() });
     }
   } finally {
     for (const { session } of runs ?? []) await session.release();
@@ -87,6 +89,22 @@ export async function calibrate(
     engine,
     nonFinite: entries.filter(([, observer]) => observer.sawNonFinite).map(([value]) => value.name),
   };
+}
+
+/** The feeds themselves. Those of an array are all checked at once, before anything runs. */
+function feedsOf(data: CalibrationData, graph: Graph): Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed> {
+  if (Array.isArray(data)) return data.map((sample, index) => checkFeed(graph, sample, index));
+  if (typeof data !== 'function') return data;
+  const inputs = graph.inputs.map(({ name, type }) => ({
+    name,
+    type: type?.dtype ?? 'float32',
+    shape: type?.shape ?? [],
+  }));
+  const feeds: unknown = data(inputs);
+  if (feeds !== null && typeof feeds === 'object' && (Symbol.iterator in feeds || Symbol.asyncIterator in feeds)) {
+    return feeds as Iterable<CalibrationFeed>;
+  }
+  throw expected('an iterable of feeds', 'what the function given as calibration returns', feeds);
 }
 
 function makeObserver(options: ObserverOptions): Observer {

@@ -22,6 +22,7 @@ import { quantizeStatic } from './static';
 
 export type { CalibrationMethod, FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
 export type {
+  CalibrationData,
   CalibrationFeed,
   DynamicQuantizeOptions,
   EngineName,
@@ -58,12 +59,15 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
     throw expected('a path or a Uint8Array', 'the model', model);
   const { signal, onProgress, baseDirectory } = resolved;
   signal?.throwIfAborted();
+  onProgress?.({ phase: 'prepare', done: 0, total: 1 });
   const loaded = await readModel(model, baseDirectory === undefined ? {} : { baseDirectory });
   const graph = graphFromProto(loaded.model);
   const asRead = [...graph.nodes];
   const selection = resolved.mode === 'qat' ? undefined : new Selection(resolved, graph);
   prepare(graph);
   selection?.apply(graph, asRead);
+  onProgress?.({ phase: 'prepare', done: 1, total: 1 });
+  signal?.throwIfAborted();
   const inSubgraphs = nodesInSubgraphs(graph);
   const float = writeModel(graphToProto(graph)).byteLength;
   const { result, ranges } = await quantizeGraph(graph, resolved, selection, () => digestOf(loaded));

@@ -3,6 +3,7 @@
  * is read or calibrated.
  */
 import { checkOptionKeys, expected } from '../errors';
+import type { InputSpec } from '../readers/inputs';
 import type { CalibrationMethod } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
@@ -19,14 +20,28 @@ import {
 /** One calibration sample: a tensor for every input of the model. */
 export type CalibrationFeed = Readonly<Record<string, Tensor>>;
 
+/**
+ * Calibration data: feeds, or a function that is told the inputs of the model and gives feeds, as readSamples() and
+ * randomSamples() make it.
+ */
+export type CalibrationData =
+  | Iterable<CalibrationFeed>
+  | AsyncIterable<CalibrationFeed>
+  | ((inputs: readonly InputSpec[]) => Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>);
+
 export type EngineName = 'auto' | 'ort' | 'q8';
 
 const CALIBRATION_METHODS: readonly CalibrationMethod[] = ['minmax', 'movingAverage', 'percentile', 'entropy', 'mse'];
 
 export interface QuantizeProgress {
-  phase: 'calibrate' | 'quantize';
+  /**
+   * 'prepare': the float model is read and simplified; 'calibrate': samples run through it, one step each; 'quantize': ranges
+   * become scales, and weights codes. Phases that a mode does not have are left out.
+   */
+  phase: 'prepare' | 'calibrate' | 'quantize';
+  /** Steps of the phase that are done, 0 at its start. */
   done: number;
-  /** Known only when `calibration` has a length. */
+  /** Steps in all. Undefined for calibration data that has no `length`. */
   total: number | undefined;
 }
 
@@ -54,7 +69,7 @@ export interface StaticQuantizeOptions extends SelectQuantizeOptions, Representa
    * Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. May be
    * left out when `ranges` has all ranges.
    */
-  calibration?: Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed>;
+  calibration?: CalibrationData;
   /**
    * Ranges that are known already, by tensor: `ranges` of an earlier result, the path of a file with them, or a cache of
    * ONNX Runtime's Python tool. Only tensors without a range are calibrated.
@@ -218,7 +233,7 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
   const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
   const { calibration, threads = 0 } = options;
   if (calibration === undefined ? options.ranges === undefined : !isIterable(calibration)) {
-    throw expected('an iterable or async iterable of feeds', 'the option calibration', calibration, {
+    throw expected('an iterable of feeds, or a function that gives one,', 'the option calibration', calibration, {
       hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
     });
   }
@@ -272,6 +287,7 @@ function resolveMethod(
 }
 
 function isIterable(value: unknown): boolean {
+  if (typeof value === 'function') return true;
   if (value === null || typeof value !== 'object') return false;
   return Symbol.iterator in value || Symbol.asyncIterator in value;
 }

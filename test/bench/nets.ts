@@ -6,7 +6,7 @@ import { existsSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { InferenceSession, type Tensor } from '../../lib';
-import { randomFeeds } from '../../lib/cli/readers/samples';
+import { randomFeeds } from '../../lib/readers/random';
 import { formatTable } from '../../lib/cli/ui/table';
 import { formatBytes, formatDuration } from '../../lib/cli/ui/units';
 import { type Footprint, footprint } from './footprint';

@@ -1,7 +1,8 @@
 /** quantize() from end to end, judged by onnxruntime-node and by the TypeScript definitions of the operators. */
 import assert from 'node:assert/strict';
 import { fuseQdq } from '../../lib/passes/fuse-qdq';
-import { type QuantizeOptions, quantize, type StaticQuantizeOptions } from '../../lib/quantize';
+import { type QuantizeOptions, type QuantizeProgress, quantize, type StaticQuantizeOptions } from '../../lib/quantize';
+import { randomSamples } from '../../lib/readers/samples';
 import { sqnr } from '../../lib/report/metrics';
 import type { Tensor } from '../../lib/tensor/tensor';
 import { EXACT, opCounts, runOrt, runOwn, runSession } from './judges';
@@ -157,6 +158,28 @@ describe('quantize', () => {
     assert.ok(report.bytes.quantized > 0 && report.bytes.float > 0);
   });
 
+  it('takes data as a function of the inputs, which may know its length once it has begun', async () => {
+    const net = NETWORKS[1];
+    const phases: string[] = [];
+    const { report } = await quantizeNet(net, {
+      calibration: randomSamples(2),
+      onProgress: ({ phase, done, total }) => phase === 'calibrate' && phases.push(`${done}/${total}`),
+    });
+    assert.equal(report.calibration?.samples, 2);
+    assert.deepEqual(phases, ['0/2', '1/2', '2/2']);
+    const nothing = (() => undefined) as unknown as () => [];
+    await assert.rejects(quantizeNet(net, { calibration: nothing }), /an iterable of feeds/);
+  });
+
+  it('checks all feeds of an array before anything runs', async () => {
+    const net = NETWORKS[1];
+    const feeds = [...feedsFor(net, 2), { y: feedsFor(net, 1)[0].x }];
+    const phases: string[] = [];
+    const options = { calibration: feeds, onProgress: ({ phase }: QuantizeProgress) => phases.push(phase) };
+    await assert.rejects(quantizeNet(net, options as object), /calibration feed 2/);
+    assert.ok(!phases.includes('calibrate'), phases.join());
+  });
+
   it('reads calibration from a generator, once, and reports progress', async () => {
     const net = NETWORKS[1];
     const phases: string[] = [];
@@ -174,6 +197,8 @@ describe('quantize', () => {
     assert.equal(given, 3);
     assert.equal(report.calibration?.samples, 3);
     assert.deepEqual(phases, [
+      'prepare 0/1',
+      'prepare 1/1',
       'calibrate 0/undefined',
       'calibrate 1/undefined',
       'calibrate 2/undefined',

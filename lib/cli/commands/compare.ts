@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { compareModels, InferenceSession } from '../../index';
 import { type Analysis, outputSqnr, type TensorAnalysis } from '../../report/analysis';
 import { type CommandContext, GateError, parseNumber } from '../context';
-import { addDataOptions, type DataFlags, loadFeeds } from '../data-options';
+import { addDataOptions, DATA_HELP, type DataFlags, samplesOf } from '../data-options';
 import { checkReportPath, writeReport } from '../report-file';
 import { Progress } from '../ui/progress';
 import { formatTable } from '../ui/table';
@@ -27,7 +27,7 @@ export function addCompare(program: Command, context: CommandContext): void {
     .description('run two models on the same data and show how far their outputs and inner tensors are apart')
     .argument('<reference.onnx>', 'the model taken as right')
     .argument('<other.onnx>', 'the model to judge: quantized from it, in any form')
-    .option('-d, --data <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files')
+    .option('-d, --data <path>', DATA_HELP)
     .option('--tensors', 'show every tensor, not only outputs and the weakest layers')
     .option('--latency', 'also time both models')
     .option('--report <file>', 'write all that was measured to an .html or .json file')
@@ -36,7 +36,7 @@ export function addCompare(program: Command, context: CommandContext): void {
     checkReportPath(flags.report);
     const { terminal } = context;
     const progress = new Progress(terminal);
-    const feeds = await loadFeeds(flags.data, await inputsOf(reference), flags, '--data');
+    const feeds = samplesOf(flags.data, flags, '--data')(await inputsOf(reference));
     let analysis: Analysis;
     try {
       analysis = await compareModels(reference, other, feeds, {

@@ -3,12 +3,9 @@ import { existsSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
-import { graphFromProto } from '../../graph/from-proto';
 import { type QuantizeOptions, type QuantizeReport, quantize, type StaticQuantizeOptions } from '../../index';
-import { readModel } from '../../onnx/read';
 import { type CommandContext, collectSelectors, parseCount, parseNumber, UsageError } from '../context';
-import { addDataOptions, type DataFlags, loadFeeds } from '../data-options';
-import type { InputSpec } from '../readers/samples';
+import { addDataOptions, DATA_HELP, type DataFlags, samplesOf } from '../data-options';
 import { Progress } from '../ui/progress';
 import { formatPairs } from '../ui/table';
 import { formatBytes } from '../ui/units';
@@ -22,7 +19,7 @@ type QuantizeFlags = DataFlags & {
 };
 
 /** Flags of the command that are no options of quantize(). */
-const OWN_FLAGS = new Set([
+const OWN_FLAGS = new Set<string>([
   'mode',
   'output',
   'saveRanges',
@@ -51,7 +48,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
     )
     .option('--ranges <file>', 'JSON file of known ranges, of --save-ranges or of the Python tool')
     .option('--save-ranges <file>', 'where the ranges go, for --ranges of later calls')
-    .option('-c, --calibration <path>', '.npy, .npz or IDX file, or a folder of .npy, .npz or .pb files');
+    .option('-c, --calibration <path>', DATA_HELP);
   addDataOptions(command)
     .addOption(new Option('--format <format>', 'form of the result').choices(['qoperator', 'qdq']).default('qoperator'))
     .addOption(new Option('--activation-type <type>').choices(['uint8', 'int8', 'uint16', 'int16']).default('uint8'))
@@ -88,7 +85,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
       checkOutput(model, flags.output);
       const { terminal } = context;
       const { mode, output } = flags;
-      const data = await calibrationOf(model, flags);
+      const data = calibrationOf(flags);
       const progress = new Progress(terminal);
       // Defaults are left to quantize(): which there are depends on the mode.
       const given = Object.entries(flags).filter(
@@ -114,25 +111,15 @@ export function addQuantize(program: Command, context: CommandContext): void {
 }
 
 /** @throws UsageError when data is given to a mode that uses none, or none to one that needs some. */
-async function calibrationOf(model: string, flags: QuantizeFlags): Promise<Pick<StaticQuantizeOptions, 'calibration'>> {
+function calibrationOf(flags: QuantizeFlags): Pick<StaticQuantizeOptions, 'calibration'> {
   const { mode, calibration, random, ranges, saveRanges } = flags;
   const hasData = calibration !== undefined || random !== undefined;
   if (mode === 'static') {
     if (!hasData && ranges !== undefined) return {};
-    return { calibration: await loadFeeds(calibration, await inputsOf(model), flags, '--calibration') };
+    return { calibration: samplesOf(calibration, flags, '--calibration') };
   }
   if (!hasData && saveRanges === undefined) return {};
   throw new UsageError(`--mode ${mode} needs no data; leave out --calibration, --random and --save-ranges.`);
-}
-
-/** From the file itself: the model may hold operators that only another engine runs. */
-async function inputsOf(path: string): Promise<InputSpec[]> {
-  const { model } = await readModel(path);
-  return graphFromProto(model).inputs.map(({ name, type }) => ({
-    name,
-    type: type?.dtype ?? 'float32',
-    shape: type?.shape ?? [],
-  }));
 }
 
 /** @throws UsageError when there is no such folder, or when output and input are one file, by whatever names. */

@@ -12,9 +12,11 @@ import {
   parsePositiveInteger,
   UsageError,
 } from '../context';
+import type { Feed, InputSpec } from '../../readers/inputs';
+import { formatNpy } from '../../readers/npy';
+import { randomFeeds } from '../../readers/random';
+import { readTensor } from '../../readers/samples';
 import { interleave } from '../../report/measure';
-import { formatNpy } from '../readers/npy';
-import { type Feed, type InputSpec, randomFeeds, readTensor } from '../readers/samples';
 import { formatTable } from '../ui/table';
 import { formatDuration, formatShape } from '../ui/units';
 

@@ -2,7 +2,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { quantize, type Tensor } from '../../../lib';
-import { randomFeeds } from '../../../lib/cli/readers/samples';
+import { randomFeeds } from '../../../lib/readers/random';
 import type { Graph } from '../../../lib/graph/graph';
 import { graphToProto } from '../../../lib/graph/to-proto';
 import { writeModel } from '../../../lib/onnx/write';

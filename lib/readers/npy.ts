@@ -1,10 +1,10 @@
 /**
  * NumPy's .npy files (format versions 1 to 3) as tensors: little-endian, C order. Also writes them, for `q8 run`.
  */
-import { expected, Q8Error } from '../../errors';
-import { bytesOf, type DType, type TypedArray, viewOf } from '../../tensor/dtype';
-import { sizeOf } from '../../tensor/shape';
-import { Tensor } from '../../tensor/tensor';
+import { expected, Q8Error } from '../errors';
+import { bytesOf, type DType, type TypedArray, viewOf } from '../tensor/dtype';
+import { sizeOf } from '../tensor/shape';
+import { Tensor } from '../tensor/tensor';
 
 const MAGIC = '\x93NUMPY';
 
@@ -23,8 +23,28 @@ const DTYPES: Record<string, Exclude<DType, 'string'>> = {
   b1: 'bool',
 };
 
+/** What stands before the data of a .npy file. */
+export interface NpyHeader {
+  type: Exclude<DType, 'string'>;
+  dims: readonly number[];
+  /** Where the data starts, in bytes. */
+  start: number;
+}
+
 /** Parses a whole .npy file. `name` is for messages. @throws ERR_Q8_INVALID_ARGUMENT when it is not one. */
 export function parseNpy(bytes: Uint8Array, name: string): Tensor {
+  const { type, dims, start } = parseNpyHeader(bytes, name);
+  const length = sizeOf(dims) * bytesOf(type);
+  if (bytes.length - start < length) {
+    throw expected(`${length} bytes of data for the shape [${dims.join(', ')}]`, name, `${bytes.length - start} bytes`);
+  }
+  // A copy: typed arrays need aligned offsets.
+  const data = new Uint8Array(bytes.subarray(start, start + length));
+  return new Tensor(type, viewOf(type, data.buffer, 0, sizeOf(dims)), dims);
+}
+
+/** Parses the first bytes of a .npy file. @throws ERR_Q8_INVALID_ARGUMENT */
+export function parseNpyHeader(bytes: Uint8Array, name: string): NpyHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 12 || text(bytes.subarray(0, 6)) !== MAGIC) {
     throw expected('a .npy file', name, `${bytes.length} bytes that do not start with the NumPy magic`);
@@ -46,13 +66,7 @@ export function parseNpy(bytes: Uint8Array, name: string): Tensor {
       code: 'ERR_Q8_UNSUPPORTED_DTYPE',
     });
   }
-  const length = sizeOf(shape) * bytesOf(dtype);
-  if (bytes.length - end < length) {
-    throw expected(`${length} bytes of data for the shape [${shape.join(', ')}]`, name, `${bytes.length - end} bytes`);
-  }
-  // A copy: typed arrays need aligned offsets.
-  const data = new Uint8Array(bytes.subarray(end, end + length));
-  return new Tensor(dtype, viewOf(dtype, data.buffer, 0, sizeOf(shape)), shape);
+  return { type: dtype, dims: shape, start: end };
 }
 
 /** The bytes of a .npy file (version 1) that holds the tensor. Strings have no such form. */

@@ -1,7 +1,7 @@
 /** NumPy's .npz files: zip archives of .npy members, stored or deflated. Reads only what that needs of the zip format. */
 import { inflateRawSync } from 'node:zlib';
-import { expected } from '../../errors';
-import type { Tensor } from '../../tensor/tensor';
+import { expected } from '../errors';
+import type { Tensor } from '../tensor/tensor';
 import { parseNpy } from './npy';
 
 const END_OF_DIRECTORY = 0x06054b50;

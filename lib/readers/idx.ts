@@ -1,8 +1,8 @@
 /** IDX files, the format of MNIST and its kin: big-endian header, then bytes. Plain or gzip'd. */
 import { gunzipSync } from 'node:zlib';
-import { expected } from '../../errors';
-import { sizeOf } from '../../tensor/shape';
-import { Tensor } from '../../tensor/tensor';
+import { expected } from '../errors';
+import { sizeOf } from '../tensor/shape';
+import { Tensor } from '../tensor/tensor';
 
 const UINT8 = 0x08;
 

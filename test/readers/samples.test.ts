@@ -1,12 +1,15 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deflateRawSync, gzipSync } from 'node:zlib';
-import { parseIdx } from '../../lib/cli/readers/idx';
-import { formatNpy, parseNpy } from '../../lib/cli/readers/npy';
-import { parseNpz } from '../../lib/cli/readers/npz';
-import { randomFeeds, readFeeds } from '../../lib/cli/readers/samples';
+import { createCanvas } from '@napi-rs/canvas';
+import { parseIdx } from '../../lib/readers/idx';
+import { formatNpy, parseNpy } from '../../lib/readers/npy';
+import { parseNpz } from '../../lib/readers/npz';
+import type { Feed, InputSpec } from '../../lib/readers/inputs';
+import { randomFeeds } from '../../lib/readers/random';
+import { randomSamples, readSamples, type SampleOptions } from '../../lib/readers/samples';
 import { Q8Error } from '../../lib/errors';
 import { tensorToProto } from '../../lib/graph/tensor-proto';
 import { onnx } from '../../lib/onnx/onnx-proto';
@@ -50,6 +53,16 @@ function zip(members: Record<string, Uint8Array>, deflated: boolean): Uint8Array
 
 function bytes(data: ArrayBufferView): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+async function readFeeds(path: string, inputs: readonly InputSpec[], options?: SampleOptions): Promise<Feed[]> {
+  const feeds: Feed[] = [];
+  for await (const feed of readSamples(path, options)(inputs)) feeds.push(feed);
+  return feeds;
+}
+
+function randomFeed(input: InputSpec, seed?: number, shapes?: ReadonlyMap<string, readonly number[]>): Feed {
+  return [...randomFeeds([input], 1, shapes, seed)][0];
 }
 
 const isArgumentError = (error: unknown) => error instanceof Q8Error && error.code === 'ERR_Q8_INVALID_ARGUMENT';
@@ -193,7 +206,7 @@ describe('samples', () => {
 
   it('turn bytes into normalized float32 and take the shape of the input', async () => {
     const path = file('c.idx', Uint8Array.of(0, 0, 8, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 0, 51, 102, 255));
-    const [{ x }] = await readFeeds(path, [image], { normalization: { mean: [0.5], std: [0.5] } });
+    const [{ x }] = await readFeeds(path, [image], { mean: 0.5, std: 0.5 });
     assert.deepEqual(x.dims, [1, 1, 2, 2]);
     assert.deepEqual([...(x.data as Float32Array)], [-1, Math.fround(-0.6), Math.fround(-0.2), 1]);
     await assert.rejects(readFeeds(path, [image]), /--mean/);
@@ -202,9 +215,9 @@ describe('samples', () => {
   it('use one mean and deviation per channel', async () => {
     const path = file('d.npy', npy('|u1', '(1, 2, 1, 1)', Uint8Array.of(255, 255)));
     const input = { name: 'x', type: 'float32', shape: [1, 2, 1, 1] };
-    const [{ x }] = await readFeeds(path, [input], { normalization: { mean: [0, 0.5], std: [1, 0.25] } });
+    const [{ x }] = await readFeeds(path, [input], { mean: [0, 0.5], std: [1, 0.25] });
     assert.deepEqual([...(x.data as Float32Array)], [1, 2]);
-    await assert.rejects(readFeeds(path, [input], { normalization: { mean: [0, 0, 0], std: [1] } }), isArgumentError);
+    await assert.rejects(readFeeds(path, [input], { mean: [0, 0, 0] }), isArgumentError);
   });
 
   it('come from folders of files, in the order of their numbers', async () => {
@@ -265,10 +278,10 @@ describe('samples', () => {
 
   it('can be random: the same for the same seed, normally distributed', () => {
     const input = { name: 'x', type: 'float32', shape: ['N', 100, 100] };
-    const [{ x }] = randomFeeds([input], 1);
+    const { x } = randomFeed(input);
     assert.deepEqual(x.dims, [1, 100, 100]);
-    assert.deepEqual(randomFeeds([input], 1)[0].x.data, x.data);
-    assert.notDeepEqual(randomFeeds([input], 1, new Map(), 2)[0].x.data, x.data);
+    assert.deepEqual(randomFeed(input).x.data, x.data);
+    assert.notDeepEqual(randomFeed(input, 2).x.data, x.data);
     const data = [...(x.data as Float32Array)];
     const mean = data.reduce((sum, v) => sum + v, 0) / data.length;
     const variance = data.reduce((sum, v) => sum + (v - mean) ** 2, 0) / data.length;
@@ -278,8 +291,158 @@ describe('samples', () => {
 
   it('need the size of free dimensions that are not the first', () => {
     const input = { name: 'x', type: 'int64', shape: ['N', 'length'] };
-    assert.throws(() => randomFeeds([input], 1), /--shape x=1x64/);
-    const [{ x }] = randomFeeds([input], 1, new Map([['x', [1, 4]]]));
+    assert.throws(() => randomFeed(input), /--shape x=1x64/);
+    const { x } = randomFeed(input, 1, new Map([['x', [1, 4]]]));
     assert.ok([...(x.data as BigInt64Array)].every((id) => id === 0n || id === 1n));
+  });
+
+  it('without an axis that counts are batches of one', async () => {
+    const path = file('l.npy', npy('<f4', '(1, 2, 2)', bytes(Float32Array.of(1, 2, 3, 4))));
+    const [{ x }] = await readFeeds(path, [image]);
+    assert.deepEqual([x.dims, x.data], [[1, 1, 2, 2], Float32Array.of(1, 2, 3, 4)]);
+  });
+
+  it('of .npy files are read one by one, however large the file is', async () => {
+    const header = npy('<f4', '(3000, 300000)', bytes(Float32Array.of(5)));
+    const path = file('m.npy', header);
+    // Holes take no room on the disk; 3.6 GB fit in no buffer.
+    truncateSync(path, header.length - 4 + 3000 * 300000 * 4);
+    const samples = readSamples(path, { limit: 1 })([{ name: 'x', type: 'float32', shape: ['N', 300000] }]);
+    const iterator = samples[Symbol.asyncIterator]();
+    const { value } = await iterator.next();
+    assert.equal(value.x.data[0], 5);
+    assert.equal(samples.length, 1);
+    assert.equal((await iterator.next()).done, true);
+  });
+
+  it('come from JSON lines: nested or flat, by name or of the only input', async () => {
+    const inputs = [
+      { name: 'ids', type: 'int64', shape: ['N', 'L'] },
+      { name: 'mask', type: 'bool', shape: [1, 2] },
+    ];
+    const lines = [
+      '{"ids": [[1, 2]], "mask": [true, false]}',
+      '',
+      '{"ids": {"dims": [1, 1], "data": [7]}, "mask": [1, 1]}',
+    ];
+    const [a, b] = await readFeeds(file('n.jsonl', Buffer.from(lines.join('\r\n'))), inputs);
+    assert.deepEqual([a.ids.dims, a.ids.data], [[1, 2], BigInt64Array.of(1n, 2n)]);
+    assert.deepEqual([a.mask.dims, a.mask.data], [[1, 2], Uint8Array.of(1, 0)]);
+    assert.deepEqual([b.ids.dims, b.ids.data, b.mask.data], [[1, 1], BigInt64Array.of(7n), Uint8Array.of(1, 1)]);
+    const only = [{ name: 'x', type: 'float32', shape: ['N', 2] }];
+    const [{ x }] = await readFeeds(file('o.jsonl', Buffer.from('[0.5, -1]\n')), only);
+    assert.deepEqual([x.dims, x.data], [[1, 2], Float32Array.of(0.5, -1)]);
+    for (const [line, message] of [
+      ['{"x": [1, 2]', /JSON for line 1 of/],
+      ['{"y": [1, 2]}', /entry for the input "x"/],
+      ['[1, null]', /finite numbers/],
+      ['[[1, 2], [3]]', /does not match/],
+    ] as const) {
+      await assert.rejects(readFeeds(file('p.jsonl', Buffer.from(line)), only), message, line);
+    }
+    await assert.rejects(readFeeds(file('p.jsonl', Buffer.from('{"ids": [[1.5]], "mask": []}')), inputs), /integers/);
+  });
+
+  it('can be gone through more than once', async () => {
+    const input = { name: 'x', type: 'float32', shape: ['N', 2] };
+    const samples = randomSamples(3, { seed: 4, shapes: { x: [2, 2] } })([input]);
+    const passes: number[][][] = [];
+    for (let pass = 0; pass < 2; pass++) {
+      const seen: number[][] = [];
+      for await (const { x } of samples) seen.push([...(x.data as Float32Array)]);
+      passes.push(seen);
+    }
+    assert.equal(samples.length, 3);
+    assert.deepEqual(passes[0], passes[1]);
+    assert.notDeepEqual(passes[0][0], passes[0][1]);
+  });
+
+  it('refuse unknown options and wrong values at once', async () => {
+    assert.throws(() => readSamples('x', { mea: 1 } as object), /mean/);
+    assert.throws(() => readSamples('x', { limit: 0 }), isArgumentError);
+    assert.throws(() => readSamples('x', { fit: 'stretch' as 'fill' }), isArgumentError);
+    assert.throws(() => readSamples('x', { size: [224] as unknown as [number, number] }), isArgumentError);
+    assert.throws(() => readSamples('x', { std: 0 }), isArgumentError);
+    assert.throws(() => randomSamples(0), isArgumentError);
+    await assert.rejects(readFeeds(join(folder, 'missing'), [image]), isArgumentError);
+  });
+});
+
+describe('pictures', () => {
+  let folder: string;
+  let photo: string;
+
+  before(async function () {
+    try {
+      await import('sharp' as string);
+    } catch {
+      this.skip();
+    }
+    folder = mkdtempSync(join(tmpdir(), 'q8-images-'));
+    photo = join(folder, 'photo1.png');
+    // Red on the left, blue on the right; 4 wide, 2 high.
+    const canvas = createCanvas(4, 2);
+    const context = canvas.getContext('2d');
+    context.fillStyle = '#f00';
+    context.fillRect(0, 0, 2, 2);
+    context.fillStyle = '#00f';
+    context.fillRect(2, 0, 2, 2);
+    writeFileSync(photo, canvas.toBuffer('image/png'));
+    writeFileSync(join(folder, 'photo10.jpg'), canvas.toBuffer('image/jpeg', 100));
+  });
+  after(() => folder && rmSync(folder, { recursive: true, force: true }));
+
+  const pixels = { name: 'x', type: 'uint8', shape: ['N', 3, 'H', 'W'] };
+
+  it('become NCHW or NHWC tensors, of their own size where the input leaves it open', async () => {
+    const [{ x }] = await readFeeds(photo, [pixels]);
+    assert.deepEqual(x.dims, [1, 3, 2, 4]);
+    const row = (left: number, right: number) => [left, left, right, right, left, left, right, right];
+    assert.deepEqual([...(x.data as Uint8Array)], [...row(255, 0), ...row(0, 0), ...row(0, 255)]);
+    const [bgr] = await readFeeds(photo, [pixels], { color: 'bgr' });
+    assert.deepEqual([...(bgr.x.data as Uint8Array)], [...row(0, 255), ...row(0, 0), ...row(255, 0)]);
+    const [last] = await readFeeds(photo, [{ ...pixels, shape: [1, 2, 4, 3] }]);
+    assert.deepEqual([...(last.x.data as Uint8Array).subarray(0, 3)], [255, 0, 0]);
+    assert.deepEqual([...(last.x.data as Uint8Array).subarray(9, 12)], [0, 0, 255]);
+  });
+
+  it('are resized, cut or bordered, and normalized by channel', async () => {
+    const input = { name: 'x', type: 'float32', shape: [1, 3, 2, 2] };
+    const normalized = { mean: [0.5, 0, 0], std: [0.5, 1, 0.25] };
+    const [{ x }] = await readFeeds(photo, [input], { ...normalized, fit: 'cover' });
+    const data = [...(x.data as Float32Array)];
+    // The middle two columns.
+    assert.deepEqual(data, [1, -1, 1, -1, 0, 0, 0, 0, 0, 4, 0, 4]);
+    const open = { name: 'x', type: 'uint8', shape: [1, 3, 'H', 'W'] };
+    const [contained] = await readFeeds(photo, [open], { size: [4, 4], fit: 'contain' });
+    assert.deepEqual(contained.x.dims, [1, 3, 4, 4]);
+    assert.deepEqual([...(contained.x.data as Uint8Array).subarray(0, 8)], [0, 0, 0, 0, 255, 255, 0, 0]);
+    const [gray] = await readFeeds(photo, [{ name: 'x', type: 'uint8', shape: [1, 1, 2, 4] }]);
+    assert.equal(gray.x.size, 8);
+    assert.ok(gray.x.data[0] > gray.x.data[3], 'red is lighter than blue');
+    await assert.rejects(readFeeds(photo, [input]), /--mean/);
+  });
+
+  it('come from folders, whose length is known at once', async () => {
+    const samples = readSamples(folder)([pixels]);
+    const shapes: (readonly number[])[] = [];
+    for await (const { x } of samples) {
+      assert.equal(samples.length, 2);
+      shapes.push(x.dims);
+    }
+    assert.equal(shapes.length, 2);
+  });
+
+  it('are refused by inputs of other shapes, and when damaged', async () => {
+    for (const shape of [
+      [1, 5, 2, 2],
+      [2, 3, 2, 2],
+      ['N', 10],
+    ]) {
+      await assert.rejects(readFeeds(photo, [{ name: 'x', type: 'uint8', shape }]), /channels/, String(shape));
+    }
+    const damaged = join(folder, 'x.png');
+    writeFileSync(damaged, Buffer.from('no picture'));
+    await assert.rejects(readFeeds(damaged, [pixels]), /x\.png.*cannot be read/);
   });
 });
