@@ -8,6 +8,7 @@ import { Add } from './add';
 import { And } from './and';
 import { ArgMax } from './arg-max';
 import { ArgMin } from './arg-min';
+import { Attention } from './attention';
 import { AveragePool } from './average-pool';
 import { BatchNormalization } from './batch-normalization';
 import { BiasGelu } from './bias-gelu';
@@ -27,8 +28,10 @@ import { DequantizeLinear, MicrosoftDequantizeLinear } from './dequantize-linear
 import { Div } from './div';
 import { Dropout } from './dropout';
 import { DynamicQuantizeLinear } from './dynamic-quantize-linear';
+import { DynamicQuantizeLSTM } from './dynamic-quantize-lstm';
 import { DynamicQuantizeMatMul } from './dynamic-quantize-mat-mul';
 import { Elu } from './elu';
+import { EmbedLayerNormalization } from './embed-layer-normalization';
 import { Equal } from './equal';
 import { Erf } from './erf';
 import { Exp } from './exp';
@@ -38,6 +41,7 @@ import { Flatten } from './flatten';
 import { Floor } from './floor';
 import { FusedConv } from './fused-conv';
 import { Gather } from './gather';
+import { GatherBlockQuantized } from './gather-block-quantized';
 import { GatherElements } from './gather-elements';
 import { GatherND } from './gather-nd';
 import { Gelu, MicrosoftGelu } from './gelu';
@@ -61,6 +65,7 @@ import { LSTM } from './lstm';
 import { MatMul } from './mat-mul';
 import { MatMulInteger } from './mat-mul-integer';
 import { MatMulIntegerToFloat } from './mat-mul-integer-to-float';
+import { MatMulNBits } from './mat-mul-nbits';
 import { Max } from './max';
 import { MaxPool } from './max-pool';
 import { Mean } from './mean';
@@ -76,6 +81,8 @@ import { Or } from './or';
 import { PRelu } from './p-relu';
 import { Pad } from './pad';
 import { Pow } from './pow';
+import { QAttention } from './q-attention';
+import { QEmbedLayerNormalization } from './q-embed-layer-normalization';
 import { QGemm } from './q-gemm';
 import { QLinearAdd } from './q-linear-add';
 import { QLinearAveragePool } from './q-linear-average-pool';
@@ -133,6 +140,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   And,
   ArgMax,
   ArgMin,
+  Attention,
   AveragePool,
   BatchNormalization,
   BiasGelu,
@@ -151,9 +159,11 @@ export const OPERATORS: readonly OpDefinition[] = [
   DequantizeLinear,
   Div,
   Dropout,
+  DynamicQuantizeLSTM,
   DynamicQuantizeLinear,
   DynamicQuantizeMatMul,
   Elu,
+  EmbedLayerNormalization,
   Equal,
   Erf,
   Exp,
@@ -163,6 +173,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   Floor,
   FusedConv,
   Gather,
+  GatherBlockQuantized,
   GatherElements,
   GatherND,
   Gelu,
@@ -186,6 +197,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   MatMul,
   MatMulInteger,
   MatMulIntegerToFloat,
+  MatMulNBits,
   Max,
   MaxPool,
   Mean,
@@ -205,6 +217,8 @@ export const OPERATORS: readonly OpDefinition[] = [
   PRelu,
   Pad,
   Pow,
+  QAttention,
+  QEmbedLayerNormalization,
   QGemm,
   QLinearAdd,
   QLinearAveragePool,

@@ -2,18 +2,10 @@
  * Operators that the ONNX node tests do not cover, against onnxruntime-node: run() and, for constant parameters, the native
  * road. Weights stay within [-64, 64], or are uint8, because onnxruntime's U8S8 kernels saturate on CPUs without VNNI.
  */
-import assert from 'node:assert/strict';
-import * as ort from 'onnxruntime-node';
 import type { AttributeInit } from '../../lib/graph/attributes';
-import type { Graph } from '../../lib/graph/graph';
-import { graphToProto } from '../../lib/graph/to-proto';
-import { writeModel } from '../../lib/onnx/write';
-import { inferShapes } from '../../lib/graph/infer';
-import { lookupOp } from '../../lib/ops/registry';
-import { InferenceSession } from '../../lib/runtime/session';
 import type { QuantizedDType } from '../../lib/tensor/dtype';
 import { Tensor } from '../../lib/tensor/tensor';
-import { evaluate, singleNode } from './evaluate';
+import { compare } from './compare';
 import { Random, scale, zeroPoint } from './random';
 
 const MICROSOFT = 'com.microsoft';
@@ -21,79 +13,6 @@ const int = (value: number) => ({ kind: 'int', value }) as const;
 const ints = (...value: number[]) => ({ kind: 'ints', value }) as const;
 const float = (value: number) => ({ kind: 'float', value }) as const;
 const string = (value: string) => ({ kind: 'string', value }) as const;
-
-interface Comparison {
-  op: string;
-  domain?: string;
-  opset?: number;
-  attributes?: AttributeInit;
-  /** The first `fed` tensors (default 1) are graph inputs, the rest constants. */
-  inputs: (Tensor | null)[];
-  fed?: number[];
-  outputs?: number;
-  /** Largest difference to onnxruntime: codes for integers, absolute for floats. Default: none. */
-  within?: number;
-}
-
-function build(
-  { op, domain, opset, attributes, inputs, outputs }: Comparison,
-  fed: number[],
-): { graph: Graph; feeds: Tensor[] } {
-  const { graph } = singleNode(
-    op,
-    inputs.map((t, i) => (t && fed.includes(i) ? { dtype: t.type, shape: t.dims } : t)),
-    { domain, opset, attributes, outputs },
-  );
-  graph.opsets.set('', graph.opsets.get('') ?? 17);
-  inferShapes(graph, lookupOp);
-  return { graph, feeds: fed.map((i) => inputs[i]!) };
-}
-
-async function runOnnxruntime(graph: Graph, feeds: Tensor[]): Promise<ort.Tensor[]> {
-  const session = await ort.InferenceSession.create(writeModel(graphToProto(graph)), {
-    graphOptimizationLevel: 'disabled',
-    logSeverityLevel: 4,
-  });
-  const named = Object.fromEntries(
-    graph.inputs.map((value, i) => [
-      value.name,
-      new ort.Tensor(feeds[i].type as 'float32', feeds[i].data as Float32Array, feeds[i].dims),
-    ]),
-  );
-  const results = await session.run(named);
-  return graph.outputs.map((value) => results[value.name] as ort.Tensor);
-}
-
-function assertWithin(
-  actual: { type: string; dims: readonly number[]; data: unknown },
-  expected: typeof actual,
-  bound: number,
-  who: string,
-): void {
-  assert.equal(actual.type, expected.type, who);
-  assert.deepEqual([...actual.dims], [...expected.dims], who);
-  const [a, b] = [actual.data as Float32Array, expected.data as Float32Array];
-  for (let i = 0; i < b.length; i++) {
-    const difference = Math.abs(Number(a[i]) - Number(b[i]));
-    assert.ok(difference <= bound || Object.is(a[i], b[i]), `${who}: element ${i} is ${a[i]}, expected ${b[i]}`);
-  }
-}
-
-/** run(), the native road and onnxruntime on the same node. */
-async function compare(comparison: Comparison): Promise<void> {
-  const fed = comparison.fed ?? [0];
-  const { graph, feeds } = build(comparison, fed);
-  const reference = evaluate(graph, feeds);
-  const theirs = await runOnnxruntime(graph, feeds);
-  const session = InferenceSession.fromGraph(graph.clone());
-  const native = session.runSync(Object.fromEntries(graph.inputs.map((value, i) => [value.name, feeds[i]])));
-  graph.outputs.forEach((value, i) => {
-    assertWithin(reference[i], theirs[i] as never, comparison.within ?? 0, 'run() against onnxruntime');
-    // Native floats have their own transcendental functions; everything on codes is the same by construction.
-    const bound = reference[i].type === 'float32' ? 2e-6 : comparison.op === 'QLinearSoftmax' ? 1 : 0;
-    assertWithin(native[value.name] as never, reference[i], bound, 'native against run()');
-  });
-}
 
 const TYPES: [QuantizedDType, QuantizedDType, [number, number]][] = [
   ['uint8', 'int8', [-64, 64]],
