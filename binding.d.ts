@@ -47,6 +47,12 @@ export function refusedLevels(): { isa: string; mismatch: string }[];
 /** Multiply-adds per nanosecond of one thread in a loop on registers with the selected ISA. Blocks for about 0.1 s. */
 export function measurePeak(): number;
 
+/**
+ * Bytes per nanosecond at which one thread reads a buffer of `bytes` again and again: of the cache that holds it, or of
+ * main memory. Blocks for about 0.05 s.
+ */
+export function measureBandwidth(bytes: number): number;
+
 // ---------------------------------------------------------------------------------------------------------------------
 // GEMM (native/binding/qgemm_binding.cc). See lib/kernels/qgemm.ts for the user's view.
 

@@ -8,6 +8,7 @@
 
 #include "binding/args.h"
 #include "binding/errors.h"
+#include "cpu/bandwidth.h"
 #include "cpu/dispatch.h"
 #include "cpu/features.h"
 #include "cpu/topology.h"
@@ -95,6 +96,12 @@ Napi::Value measure_peak(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), best);
 }
 
+/// measureBandwidth(bytes). Thread: JS.
+Napi::Value measure_bandwidth(const Napi::CallbackInfo& info) {
+  const size_t bytes = to_size(info.Env(), info[0], "bytes");
+  return Napi::Number::New(info.Env(), measure_read_bandwidth(bytes));
+}
+
 }  // namespace
 
 void InitCpu(Napi::Env env, Napi::Object exports) {
@@ -102,6 +109,7 @@ void InitCpu(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuInfo", Napi::Function::New(env, cpu_info, "cpuInfo"));
   exports.Set("refusedLevels", Napi::Function::New(env, list_refused_levels, "refusedLevels"));
   exports.Set("measurePeak", Napi::Function::New(env, measure_peak, "measurePeak"));
+  exports.Set("measureBandwidth", Napi::Function::New(env, measure_bandwidth, "measureBandwidth"));
 }
 
 }  // namespace q8

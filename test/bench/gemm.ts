@@ -6,6 +6,7 @@ import * as ort from 'onnxruntime-node';
 import { Graph, Value } from '../../lib/graph/graph';
 import { graphToProto } from '../../lib/graph/to-proto';
 import { cpuInfo, packWeights, qgemm, Tensor } from '../../lib';
+import { loadBinding } from '../../lib/binding/load';
 import { measurePeak } from '../../lib/kernels/cpu-info';
 import { formatTable } from '../../lib/cli/ui/table';
 import { formatDuration } from '../../lib/cli/ui/units';
@@ -81,9 +82,48 @@ export function formatGemm(rows: readonly GemmRow[]): string {
 }
 
 /** What the numbers depend on. */
-export function machine(): Record<string, string | number> {
-  const { cpu, isa, threads, versions } = cpuInfo();
-  return { cpu, isa: isa.selected, threads, node: versions.node, onnxruntime: ort.env.versions.node ?? 'unknown' };
+export interface Machine {
+  cpu: string;
+  isa: string;
+  threads: number;
+  node: string;
+  onnxruntime: string;
+  /** Of one thread, measured on registers. */
+  peakGmacPerSecond: number;
+  /** Reading speed of one thread, nearest level first; a level holds up to `bytes`. */
+  bandwidth: { name: string; bytes: number; gigabytesPerSecond: number }[];
+}
+
+export function machine(): Machine {
+  const { cpu, isa, threads, versions, caches } = cpuInfo();
+  const { measureBandwidth } = loadBinding();
+  // Half a cache is surely in it; main memory shows beyond four times the last one.
+  const levels = [
+    { name: 'L2', bytes: caches.l2 },
+    { name: 'L3', bytes: caches.l3 },
+  ].filter(({ bytes }) => bytes > 0);
+  const last = levels.at(-1)?.bytes ?? 1 << 26;
+  return {
+    cpu,
+    isa: isa.selected,
+    threads,
+    node: versions.node,
+    onnxruntime: ort.env.versions.node ?? 'unknown',
+    peakGmacPerSecond: measurePeak(),
+    bandwidth: [
+      ...levels.map(({ name, bytes }) => ({ name, bytes, gigabytesPerSecond: measureBandwidth(bytes / 2) })),
+      { name: 'memory', bytes: Number.MAX_SAFE_INTEGER, gigabytesPerSecond: measureBandwidth(last * 4) },
+    ],
+  };
+}
+
+/** One line for people. */
+export function describe({ cpu, isa, threads, node, onnxruntime, peakGmacPerSecond, bandwidth }: Machine): string {
+  const reads = bandwidth.map(({ name, gigabytesPerSecond }) => `${name} ${gigabytesPerSecond.toFixed(0)} GB/s`);
+  return (
+    `${cpu}, ${isa}, ${threads} threads, Node ${node}, onnxruntime-node ${onnxruntime}; ` +
+    `one thread: peak ${peakGmacPerSecond.toFixed(1)} GMAC/s, reads ${reads.join(', ')}`
+  );
 }
 
 async function measure(

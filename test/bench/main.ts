@@ -2,12 +2,14 @@
  * `npm run bench`: all measurements, or `npm run bench -- gemm` and `npm run bench -- nets`. Nothing here passes or fails;
  * the numbers are evidence for changes, and CONTRIBUTING.md says how to report them.
  */
+import { spawnSync } from 'node:child_process';
 import { Command, InvalidArgumentError } from 'commander';
 import { collectNames, collectShapes, parsePositiveInteger } from '../../lib/cli/context';
 import { Progress } from '../../lib/cli/ui/progress';
 import { Terminal } from '../../lib/cli/ui/terminal';
 import { cpuInfo } from '../../lib';
-import { benchGemm, formatGemm, type GemmRow, machine, type TypePair } from './gemm';
+import { benchGemm, describe, formatGemm, type GemmRow, machine, type TypePair } from './gemm';
+import { type GemmResults, saveGemm } from './save';
 import { benchNets, formatNets, NET_PARTS, type NetPart, type NetResults } from './nets';
 
 interface Flags {
@@ -19,6 +21,8 @@ interface Flags {
   milliseconds: number;
   rounds: number;
   rebuild: boolean;
+  isas?: string[];
+  save?: string;
   shape?: Map<string, number[]>;
   json?: boolean;
 }
@@ -35,6 +39,25 @@ function collectParts(value: string): NetPart[] {
   });
 }
 
+/** The same measurement on several instruction sets: Q8_ISA is read once per process. */
+function benchIsas(isas: readonly string[], { save }: Flags): void {
+  const passed = process.argv
+    .slice(2)
+    .filter((_, i, all) => !/^--(isas|save)/.test(all[i]) && !/^--(isas|save)$/.test(all[i - 1] ?? ''));
+  const results = isas.map((isa): GemmResults => {
+    const { stdout, status } = spawnSync(process.execPath, [...process.execArgv, __filename, ...passed, '--json'], {
+      env: { ...process.env, Q8_ISA: isa },
+      stdio: ['ignore', 'pipe', 'inherit'],
+      encoding: 'utf8',
+    });
+    if (status !== 0) throw new Error(`The benchmark of ${isa} ended with status ${status}.`);
+    return JSON.parse(stdout) as GemmResults;
+  });
+  if (save) saveGemm(save, results);
+  for (const { machine: described, gemm } of results)
+    process.stdout.write(`${describe(described)}\n${formatGemm(gemm)}\n`);
+}
+
 const program = new Command('npm run bench --')
   .argument('[what]', '"gemm", "nets" or "all"', 'all')
   .argument('[models...]', 'models for "nets" instead of its own networks')
@@ -49,8 +72,14 @@ const program = new Command('npm run bench --')
   .option('--rounds <count>', 'turns of each contender in nets', parsePositiveInteger, 7)
   .option('--rebuild', 'build and quantize the networks anew', false)
   .option('--shape <input=1x3x64x64>', 'shape of an input of the models; repeatable', collectShapes)
+  .option('--isas <names>', 'instruction sets of gemm, each in a process of its own; comma-separated', collectNames)
+  .option('--save <folder>', 'write gemm.json, gemm.md and the charts there')
   .option('--json', 'print JSON')
   .action(async (what: string, models: string[], flags: Flags) => {
+    if (flags.isas) {
+      benchIsas(flags.isas, flags);
+      return;
+    }
     const { pairs = ['u8s8'], filter, milliseconds, shape = new Map(), json } = flags;
     const { batch: batches, parts, rounds, rebuild } = flags;
     const threads = flags.threads ? [flags.threads] : [...new Set([1, cpuInfo().threads])];
@@ -69,15 +98,13 @@ const program = new Command('npm run bench --')
       );
     }
     progress.clear();
+    const described = machine();
+    if (flags.save) saveGemm(flags.save, [{ machine: described, gemm }]);
     if (json) {
-      terminal.printJson({ machine: machine(), gemm, nets });
+      terminal.printJson({ machine: described, gemm, nets });
       return;
     }
-    terminal.print(
-      Object.entries(machine())
-        .map(([name, value]) => `${name} ${value}`)
-        .join(', '),
-    );
+    terminal.print(describe(described));
     if (gemm.length > 0) terminal.print(`\n${formatGemm(gemm)}`);
     if (nets) terminal.print(`\n${formatNets(nets)}`);
   });
