@@ -622,6 +622,8 @@ export interface Program {
   run(inputs: Data[], outputs: Data[], threads: number, cancel: Int32Array | null): Promise<void>;
   /** Nanoseconds of each step of the last profiled run. */
   profile(inputs: Data[], outputs: Data[], threads: number): Float64Array;
+  /** How each step computes, where there are several ways: 'pointwise', 'window', 'depthwise' and the like, else ''. */
+  kernels(): string[];
   release(): void;
 }
 

@@ -12,6 +12,7 @@ import { type DType, isFourBit } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
 import { PlanCache } from './plan-cache';
+import { macsOf } from './profile';
 import type { Routine } from './routine';
 import { type ClosedSegment, Segment, type SegmentHost } from './segment';
 import type { WeightLease } from './shared-weights';
@@ -22,8 +23,8 @@ export interface NativeStep {
   program: Program;
   inputs: readonly Value[];
   outputs: readonly { value: Value; dtype: DType; dims: readonly number[] }[];
-  /** Kind of each program step, and the node it belongs to (null: a conversion at the end of the segment). */
-  steps: readonly { op: string; node: Node | null }[];
+  /** Kind and multiply-adds of each program step, and the nodes it computes (none: a conversion at the segment's end). */
+  steps: readonly { op: string; macs: number; nodes: readonly Node[] }[];
 }
 
 /** One operator run in TypeScript. */
@@ -193,7 +194,7 @@ class Partition {
       program = this.#options.addon.createProgram(description);
     } catch (cause) {
       const at = Number(/step (\d+)/i.exec((cause as Error).message)?.[1] ?? Number.NaN);
-      const node = nodes[at] ?? undefined;
+      const [node] = nodes[at] ?? [];
       const where = node ? ` at node "${node.name}" (${node.op})` : '';
       throw new Q8Error('ERR_Q8_INTERNAL', `The plan was refused${where}: ${(cause as Error).message}`, {
         node: node?.name,
@@ -206,7 +207,7 @@ class Partition {
       program,
       inputs,
       outputs: outputs.map((value) => ({ value, dtype: this.#host.dtype(value), dims: this.#host.shape(value) })),
-      steps: description.steps.map((step, i) => ({ op: step.op, node: nodes[i] })),
+      steps: description.steps.map((step, i) => ({ op: step.op, macs: macsOf(step), nodes: nodes[i] })),
     };
   }
 

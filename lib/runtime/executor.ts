@@ -37,8 +37,8 @@ export interface NativeCall {
  */
 export type Walk = Generator<NativeCall | null, Tensor[], void>;
 
-/** Told what each TypeScript node has cost, what its bodies ran natively included. */
-export type NodeObserver = (node: Node, milliseconds: number) => void;
+/** Told when a TypeScript node starts; what it returns is called when the node has ended. */
+export type NodeObserver = (node: Node) => () => void;
 
 /** Tensors that native steps have filled: nothing else refers to their memory. */
 const fresh = new WeakSet<Tensor>();
@@ -137,6 +137,7 @@ export class Executor {
       } else {
         const { node } = step;
         const started = performance.now();
+        const ended = observe?.(node);
         const results =
           node.op === 'If' && node.domain === ''
             ? yield* this.#walkIf(node, stage, tensors)
@@ -150,9 +151,8 @@ export class Executor {
           checkPlanned(node, results[i], stage.typeOf(value));
           tensors.set(value, results[i]);
         });
-        const elapsed = performance.now() - started;
-        observe?.(node, elapsed);
-        sinceTurn += elapsed;
+        ended?.();
+        sinceTurn += performance.now() - started;
         if (sinceTurn > TURN_MS) {
           sinceTurn = 0;
           yield null;

@@ -35,8 +35,8 @@ export interface ClosedSegment {
   description: ProgramDescription;
   inputs: Value[];
   outputs: Value[];
-  /** The node that each step belongs to; for layout conversions the one that asked for it. */
-  nodes: (Node | null)[];
+  /** The nodes that each step computes; for layout conversions the one that asked for it. */
+  nodes: (readonly Node[])[];
 }
 
 type Slots = Partial<Record<Layout, Slot>>;
@@ -48,7 +48,7 @@ export class Segment implements LowerContext {
   readonly #host: SegmentHost;
   readonly #buffers: ProgramBuffer[] = [];
   readonly #steps: ProgramStep[] = [];
-  readonly #nodes: (Node | null)[] = [];
+  readonly #nodes: (readonly Node[])[] = [];
   readonly #slots = new Map<Value, Slots>();
   readonly #constants = new Map<Tensor, Slot>();
   readonly #inputs: Value[] = [];
@@ -256,6 +256,6 @@ export class Segment implements LowerContext {
 
   emit(step: ProgramStep): void {
     this.#steps.push(step);
-    this.#nodes.push(this.#node);
+    this.#nodes.push(this.#node ? [this.#node] : []);
   }
 }

@@ -385,6 +385,16 @@ Napi::Value profile(const Napi::CallbackInfo& info) {
   return times;
 }
 
+/// Program.kernels(). Thread: JS.
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const std::shared_ptr<const Program> program = program_of(info);
+  Napi::Array names = Napi::Array::New(env, program->step_count());
+  for (uint32_t i = 0; i < program->step_count(); ++i)
+    names.Set(i, Napi::String::New(env, program->step(i).kernel()));
+  return names;
+}
+
 /// createProgram(description, isa). Thread: JS.
 Napi::Value create_program(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -417,6 +427,7 @@ Napi::Value create_program(const Napi::CallbackInfo& info) {
   handle.Set("runSync", Napi::Function::New(env, run_sync, "runSync"));
   handle.Set("run", Napi::Function::New(env, run, "run"));
   handle.Set("profile", Napi::Function::New(env, profile, "profile"));
+  handle.Set("kernels", Napi::Function::New(env, kernels, "kernels"));
   return handle;
 }
 

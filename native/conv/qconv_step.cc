@@ -106,6 +106,8 @@ class PointwiseQConv final : public Step {
  public:
   explicit PointwiseQConv(QConv conv) : conv_(std::move(conv)) {}
 
+  const char* kernel() const override { return "pointwise"; }
+
   Status run(const RunContext& context) const override {
     const ConvDims& dims = conv_.weights->dims();
     const InputParams& params = conv_.input_params(context);
@@ -150,6 +152,9 @@ class WindowQConv final : public Step {
     block_rows_ = std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
   }
 
+  const char* kernel() const override {
+    return segments_ < conv_.weights->dims().taps() ? "rows" : "window";
+  }
   size_t scratch_bytes() const override { return padded_copy_ ? source_.input_elements() : 0; }
 
   Status run(const RunContext& context) const override {
@@ -267,6 +272,7 @@ class DepthwiseQConv final : public Step {
  public:
   explicit DepthwiseQConv(QConv conv) : conv_(std::move(conv)), window_(conv_.geometry, 1) {}
 
+  const char* kernel() const override { return "depthwise"; }
   Status run(const RunContext& context) const override {
     const size_t channels = conv_.geometry.channels;
     const size_t taps = conv_.geometry.taps();

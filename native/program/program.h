@@ -33,6 +33,7 @@ class Program {
   const std::vector<BufferInfo>& buffers() const { return buffers_; }
   size_t step_count() const { return steps_.size(); }
   const std::string& step_name(size_t index) const { return names_[index]; }
+  const Step& step(size_t index) const { return *steps_[index]; }
 
   /// `io[b]` is the memory of input or output buffer b (ignored for others), at least as large as
   /// its BufferInfo says. `nanoseconds`, when not null, gets the time of each step. Thread: any.

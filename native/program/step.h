@@ -70,6 +70,8 @@ class Step {
  public:
   virtual ~Step() = default;
   virtual size_t scratch_bytes() const { return 0; }
+  /// Which of several ways this step computes, for profiles.
+  virtual const char* kernel() const { return ""; }
   /// Thread: any; several runs of one step may be in flight, so steps are immutable.
   virtual Status run(const RunContext& context) const = 0;
 };

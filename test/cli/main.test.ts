@@ -91,8 +91,14 @@ describe('the command q8', function () {
 
     const run = q8(['run', 'int8.onnx', '--random', '-o', 'outputs', '--runs', '3', '--profile']);
     assert.equal(run.status, 0, run.stderr);
+    assert.match(run.stdout, /of peak[\s\S]*all qconv/);
     assert.match(run.stdout, /float32\[1, 10\]/);
     assert.deepEqual(parseNpy(readFileSync(join(folder, 'outputs', 'logits.npy')), 'logits').dims, [1, 10]);
+
+    const trace = q8(['run', 'int8.onnx', '--random', '--profile=chrome']);
+    assert.ok(JSON.parse(trace.stdout).traceEvents.length > 5, trace.stderr);
+    assert.match(q8(['run', 'int8.onnx', '--random', '--profile', 'svg']).stdout, /^<svg[\s\S]*<\/svg>\s*$/);
+    assert.equal(q8(['run', 'int8.onnx', '--random', '--profile=xml']).status, 2);
 
     const compare = ['compare', 'float.onnx', 'int8.onnx', '-d', images, ...data];
     const { samples, tensors } = JSON.parse(q8([...compare, '--json', '--report', 'compared.html']).stdout);

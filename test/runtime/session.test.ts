@@ -302,6 +302,13 @@ describe('InferenceSession', () => {
     const rows = session.profile({ x: noise([2, 3, 16, 16]) });
     assert.ok(rows.some((row) => row.op === 'Conv' && row.step === 'conv' && row.microseconds > 0));
     assert.ok(rows.every((row) => Number.isFinite(row.microseconds)));
+    const conv = rows.find((row) => row.step === 'conv')!;
+
+    assert.ok(conv.macs > 0, 'multiply-adds of a convolution');
+    for (const [i, row] of rows.entries()) {
+      const before = rows.slice(0, i).reduce((sum, { microseconds }) => sum + microseconds, 0);
+      assert.ok(Math.abs(row.startMicroseconds - before) < 1e-6 * (1 + before), `start of row ${i}`);
+    }
   });
 
   it('continues after shapes that depend on data', async () => {

@@ -1,8 +1,10 @@
 /** `q8 run`: runs a model once or many times, shows or saves its outputs, and tells where the time goes. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Command } from 'commander';
-import { InferenceSession, Tensor } from '../../index';
+import { type Command, Option } from 'commander';
+import { cpuInfo, InferenceSession, Tensor } from '../../index';
+import { measurePeak } from '../../kernels/cpu-info';
+import { chromeTrace, profileSvg, profileTable } from '../../report/profile-report';
 import type { DType } from '../../tensor/dtype';
 import {
   type CommandContext,
@@ -27,9 +29,12 @@ interface RunFlags {
   shape?: Map<string, number[]>;
   output?: string;
   runs?: number;
-  profile?: boolean;
+  profile?: true | ProfileFormat;
   threads: number;
 }
+
+const PROFILE_FORMATS = ['table', 'chrome', 'svg'] as const;
+type ProfileFormat = (typeof PROFILE_FORMATS)[number];
 
 type Outputs = Awaited<ReturnType<InferenceSession['run']>>;
 
@@ -47,7 +52,12 @@ export function addRun(program: Command, context: CommandContext): void {
     .option('--shape <input=1x3x64x64>', 'shape of a random input; repeatable', collectShapes)
     .option('-o, --output <folder>', 'save each output as a .npy file')
     .option('--runs <count>', 'run so many times and show the median', parsePositiveInteger)
-    .option('--profile', 'show what each step costs')
+    .addOption(
+      new Option(
+        '--profile [format]',
+        'show what each step costs; "chrome" prints a trace for Perfetto, "svg" a picture, and nothing else',
+      ).choices(PROFILE_FORMATS),
+    )
     .option('--threads <count>', 'threads; 0 = all', parseCount, 0)
     .action(async (model: string, flags: RunFlags) => {
       const session = await InferenceSession.create(model, { threads: flags.threads });
@@ -58,6 +68,15 @@ export function addRun(program: Command, context: CommandContext): void {
       const profile = flags.profile ? session.profile(feed) : undefined;
       session.dispose();
       const { terminal } = context;
+      const peak = profile && { threads: flags.threads || cpuInfo().threads, gmacPerSecond: measurePeak() };
+      if (profile && peak && flags.profile === 'chrome') {
+        terminal.printJson(chromeTrace(profile, peak));
+        return;
+      }
+      if (profile && peak && flags.profile === 'svg') {
+        terminal.print(profileSvg(profile, peak));
+        return;
+      }
       if (context.isJson) {
         terminal.printJson({ outputs: summarize(outputs), ...(timing && { timing }), ...(profile && { profile }) });
         return;
@@ -72,7 +91,10 @@ export function addRun(program: Command, context: CommandContext): void {
         terminal.print(
           `\nmedian of ${timing.runs} runs: ${formatDuration(timing.median)}, best ${formatDuration(timing.minimum)}`,
         );
-      if (profile) terminal.print(`\n${formatProfile(profile, terminal.out.bold)}`);
+      if (profile && peak) {
+        const { header, align, cells } = profileTable(profile, peak);
+        terminal.print(`\n${formatTable(header, cells, { align, styleHeader: terminal.out.bold })}`);
+      }
     });
 }
 
@@ -119,22 +141,4 @@ function summarize(outputs: Outputs) {
 
 function shorten(value: unknown): string {
   return typeof value === 'number' && !Number.isInteger(value) ? value.toPrecision(6) : String(value);
-}
-
-function formatProfile(
-  profile: ReturnType<InferenceSession['profile']>,
-  styleHeader: (text: string) => string,
-): string {
-  const total = profile.reduce((sum, row) => sum + row.microseconds, 0);
-  const rows = [...profile]
-    .sort((a, b) => b.microseconds - a.microseconds)
-    .map(({ name, op, step, microseconds }) => [
-      name,
-      op,
-      step,
-      microseconds.toFixed(1),
-      `${((100 * microseconds) / total).toFixed(1)} %`,
-    ]);
-  rows.push(['total', '', '', total.toFixed(1), '']);
-  return formatTable(['node', 'operator', 'step', 'us', 'share'], rows, { align: 'lllrr', styleHeader });
 }
