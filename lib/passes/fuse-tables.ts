@@ -1,8 +1,9 @@
 /**
- * Elementwise operators on 8-bit codes are functions of 256 values: they become tables, and chains of tables become
- * one. The results are the same bits, with one pass over memory instead of one per operator. For the runtime only.
+ * Elementwise operators on 8-bit codes are functions of 256 values: they become tables, and chains and products of tables
+ * of one value become one. The results are the same bits, with one pass over memory instead of one per operator. For the runtime only.
  */
 import type { Graph, Node, Value } from '../graph/graph';
+import { applyTable } from '../ops/families/quantization';
 import { lookupOp } from '../ops/registry';
 import { Tensor } from '../tensor/tensor';
 import { capturedValues, onlyConsumer } from './matching';
@@ -21,33 +22,69 @@ export function fuseTables(graph: Graph): boolean {
   const captured = capturedValues(graph);
   let changed = false;
   for (const node of graph.topologicalOrder()) {
-    const table = tabulate(graph, node) ?? node;
+    if (!graph.nodes.has(node)) continue;
+    const table = tabulate(graph, node, captured) ?? node;
     changed = composeWithProducer(graph, table, captured) || table !== node || changed;
   }
   return changed;
 }
 
-/** Replaces an operator with one tensor operand, the others being constant scalars. Returns the TableLookup. */
-function tabulate(graph: Graph, node: Node): Node | undefined {
+/**
+ * Replaces an operator whose tensor operands are all functions of the codes of one value (x * sigmoid(x)), the others being
+ * constant scalars. Returns the TableLookup.
+ */
+function tabulate(graph: Graph, node: Node, captured: ReadonlySet<Value>): Node | undefined {
   const operands = node.domain === 'com.microsoft' ? OPERANDS[node.op] : undefined;
   const definition = operands && lookupOp(node);
   const result = node.outputs[0];
   if (!operands || !definition || !result) return undefined;
-  let x: Value | undefined;
-  const feeds: (Tensor | null)[] = [];
+  const chains = new Map<Value, Value[]>();
   for (const [i, value] of node.inputs.entries()) {
-    const constant = value?.constant;
-    const isScalar = !value || (constant !== undefined && constant.size === 1 && constant.dims.length <= 1);
-    if (!isScalar && (!operands.includes(i) || (x && x !== value))) return undefined;
-    if (!isScalar) x = value;
-    feeds.push(isScalar ? (constant ?? null) : everyCode(value));
+    if (!value || isScalarConstant(value)) continue;
+    if (!operands.includes(i)) return undefined;
+    chains.set(value, tableChain(value));
   }
-  if (!x || feeds.includes(null)) return undefined;
+  const [first, ...others] = chains.values();
+  const x = first?.find((value) => others.every((chain) => chain.includes(value)));
+  const codes = x && everyCode(x);
+  if (!codes) return undefined;
+  const feeds = node.inputs.map((value) => {
+    if (!value) return null;
+    const chain = chains.get(value);
+    if (!chain) return value.constant!;
+    // From x down to the operand.
+    return chain.slice(0, chain.indexOf(x)).reduceRight<Tensor>((tensor, to) => lookup(tensor, to.producer!), codes);
+  });
   const context = { node, opset: graph.opset(node.domain), outputCount: 1, runSubgraph: () => [] };
-  const [codes] = definition.run(feeds, context);
-  const { buffer, byteOffset } = codes.data as Uint8Array;
+  const [output] = definition.run(feeds, context);
+  const { buffer, byteOffset } = output.data as Uint8Array;
   graph.removeNode(node);
-  return addTable(graph, node.name, x, new Uint8Array(buffer, byteOffset, 256), codes.type === 'int8', result);
+  for (const chain of chains.values()) removeUnread(graph, chain.slice(0, chain.indexOf(x)), captured);
+  return addTable(graph, node.name, x, new Uint8Array(buffer, byteOffset, 256), output.type === 'int8', result);
+}
+
+function isScalarConstant({ constant }: Value): boolean {
+  return constant !== undefined && constant.size === 1 && constant.dims.length <= 1;
+}
+
+/** The value, and what it is a table of, and so on. */
+function tableChain(value: Value): Value[] {
+  const chain = [value];
+  for (let node = value.producer; node && tableOf(node); node = chain[chain.length - 1].producer)
+    chain.push(node.requiredInput(0));
+  return chain;
+}
+
+function lookup(codes: Tensor, node: Node): Tensor {
+  return applyTable(codes, tableOf(node)!, node.attributes.int('signed', 0) === 1 ? 'int8' : 'uint8');
+}
+
+/** Drops tables that nobody reads any more, the last one of a chain first. */
+function removeUnread(graph: Graph, chain: readonly Value[], captured: ReadonlySet<Value>): void {
+  for (const value of chain) {
+    if (value.consumerCount > 0 || graph.isOutput(value) || captured.has(value) || !value.producer) return;
+    graph.removeNode(value.producer);
+  }
 }
 
 /** The 256 codes of a value's dtype, in the order of their byte patterns; null when it has no such dtype. */

@@ -160,10 +160,10 @@ function draw(frame: Frame, left: number, level: number, perMicrosecond: number,
   const label = frame.label.length > room ? `${frame.label.slice(0, Math.max(room - 1, 0))}…` : frame.label;
   const [x, y] = [left.toFixed(2), level * BAR];
   bars.push(
-    `<g><title>${escape(`${frame.label}\n${frame.detail}`)}</title>` +
+    `<g><title>${escapeXml(`${frame.label}\n${frame.detail}`)}</title>` +
       `<rect x="${x}" y="${y}" width="${width.toFixed(2)}" height="${BAR - 1}" ` +
       `fill="hsl(${frame.hue} 60% ${70 + 6 * level}%)" stroke="#fff" stroke-width="0.5"/>` +
-      (width < MIN_TEXT ? '' : `<text x="${(left + 3).toFixed(2)}" y="${y + BAR - 7}">${escape(label)}</text>`) +
+      (width < MIN_TEXT ? '' : `<text x="${(left + 3).toFixed(2)}" y="${y + BAR - 7}">${escapeXml(label)}</text>`) +
       '</g>',
   );
   let at = left;
@@ -173,6 +173,6 @@ function draw(frame: Frame, left: number, level: number, perMicrosecond: number,
   }
 }
 
-function escape(text: string): string {
+function escapeXml(text: string): string {
   return text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!);
 }

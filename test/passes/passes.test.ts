@@ -268,8 +268,12 @@ describe('passes', () => {
         {},
         'com.microsoft',
       );
-      const graph = b.outputs([both], [{ dtype: type, shape: [256] } as never]);
-      assert.deepEqual(opsOf(check(graph, { x: all }, fuseTables, 0)), ['TableLookup', 'TableLookup', 'QLinearMul']);
+      const OUTPUT = { dtype: type, shape: [256] } as never;
+      const seen = b.outputs([both, gate], [OUTPUT, OUTPUT]).clone();
+      seen.outputs.pop();
+      // Product and gate are functions of x, and so is their product.
+      assert.deepEqual(opsOf(check(seen, { x: all }, fuseTables, 0)), ['TableLookup']);
+      assert.deepEqual(opsOf(check(b.graph, { x: all }, fuseTables, 0)), ['TableLookup', 'TableLookup', 'TableLookup']);
     });
   }
 
