@@ -19,6 +19,10 @@ export {
   type RequantizeOptions,
 } from './kernels';
 export {
+  type AccuracyOptions,
+  type AccuracyReport,
+  type AlgorithmName,
+  type AlgorithmReport,
   type CalibrationData,
   type CalibrationFeed,
   type CalibrationMethod,

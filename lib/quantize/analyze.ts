@@ -18,6 +18,8 @@ import { errorsOf } from '../report/metrics';
 import { InferenceSession } from '../runtime/session';
 import { bytesOf, codeRange, type QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
+import { feedsOf } from './calibrate';
+import type { CalibrationData } from './options';
 import { Histogram } from './observers/histogram';
 
 export interface AnalyzeOptions {
@@ -41,13 +43,13 @@ const BUDGET_MS = 1000;
  * Compares any two models that have tensors in common, like a float model and what was quantized from it, in whatever form.
  *
  * @param reference, other paths or bytes of .onnx files.
- * @param feeds samples, each with a tensor for every input; read once, memory does not grow with their number.
+ * @param feeds samples, as quantize() takes them for calibration; read once, memory does not grow with their number.
  * @throws ERR_Q8_INVALID_ARGUMENT when there are no samples, or no tensor of one model is known in the other by name.
  */
 export async function compareModels(
   reference: string | Uint8Array,
   other: string | Uint8Array,
-  feeds: Iterable<Feed> | AsyncIterable<Feed>,
+  feeds: CalibrationData,
   options: AnalyzeOptions = {},
 ): Promise<Analysis> {
   checkOptionKeys(options, new Set(['latency', 'threads', 'signal', 'onSample']), 'compareModels()');
@@ -55,7 +57,8 @@ export async function compareModels(
     if (typeof model !== 'string' && !(model instanceof Uint8Array))
       throw expected('a path or a Uint8Array', `the ${name} model`, model);
   }
-  return analyze(await load(reference), await load(other), feeds, options);
+  const [mine, theirs] = [await load(reference), await load(other)];
+  return analyze(mine, theirs, feedsOf(feeds, mine), options);
 }
 
 async function load(source: string | Uint8Array): Promise<Graph> {

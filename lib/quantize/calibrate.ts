@@ -92,7 +92,10 @@ export async function calibrate(
 }
 
 /** The feeds themselves. Those of an array are all checked at once, before anything runs. */
-function feedsOf(data: CalibrationData, graph: Graph): Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed> {
+export function feedsOf(
+  data: CalibrationData,
+  graph: Graph,
+): Iterable<CalibrationFeed> | AsyncIterable<CalibrationFeed> {
   if (Array.isArray(data)) return data.map((sample, index) => checkFeed(graph, sample, index));
   if (typeof data !== 'function') return data;
   const inputs = graph.inputs.map(({ name, type }) => ({
@@ -186,7 +189,7 @@ function withOutputs(graph: Graph, values: readonly Value[]): Graph {
 }
 
 /** The sample as tensors that fit the model's inputs. */
-function checkFeed(graph: Graph, sample: unknown, index: number): Record<string, Tensor> {
+export function checkFeed(graph: Graph, sample: unknown, index: number): Record<string, Tensor> {
   const where = `calibration feed ${index}`;
   if (sample === null || typeof sample !== 'object' || Array.isArray(sample) || ArrayBuffer.isView(sample)) {
     throw expected('an object with one Tensor per model input', where, sample, {

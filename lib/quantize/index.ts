@@ -20,7 +20,16 @@ import { Selection } from './select';
 import type { CalibrationRanges } from './ranges';
 import { quantizeStatic } from './static';
 
-export type { CalibrationMethod, FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
+export type {
+  AccuracyReport,
+  AlgorithmName,
+  AlgorithmReport,
+  CalibrationMethod,
+  FloatNodeReport,
+  QuantizeReport,
+  TensorReport,
+} from '../report/quantize-report';
+export type { AccuracyOptions } from './algorithms/revert-layers';
 export type {
   CalibrationData,
   CalibrationFeed,

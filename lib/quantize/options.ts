@@ -4,10 +4,12 @@
  */
 import { checkOptionKeys, expected } from '../errors';
 import type { InputSpec } from '../readers/inputs';
-import type { CalibrationMethod } from '../report/quantize-report';
+import type { AlgorithmName, CalibrationMethod } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
 import { choice, flag } from './option-checks';
+import { ALGORITHM_NAMES, changesActivations } from './algorithms';
+import type { AccuracyOptions } from './algorithms/revert-layers';
 import { checkSelectors, type NodeSelector, type SelectionOptions } from './select';
 import { type CalibrationRanges, checkRangesMethod, parseRanges, type RangesSource } from './ranges';
 import {
@@ -36,9 +38,10 @@ const CALIBRATION_METHODS: readonly CalibrationMethod[] = ['minmax', 'movingAver
 export interface QuantizeProgress {
   /**
    * 'prepare': the float model is read and simplified; 'calibrate': samples run through it, one step each; 'quantize': ranges
-   * become scales, and weights codes. Phases that a mode does not have are left out.
+   * become scales, and weights codes; 'revert': models are tried for the option `accuracy`, one step each; 'analyze': samples
+   * run through both models. Phases that a call does not have are left out.
    */
-  phase: 'prepare' | 'calibrate' | 'quantize';
+  phase: 'prepare' | 'calibrate' | 'quantize' | 'revert' | 'analyze';
   /** Steps of the phase that are done, 0 at its start. */
   done: number;
   /** Steps in all. Undefined for calibration data that has no `length`. */
@@ -87,6 +90,18 @@ export interface StaticQuantizeOptions extends SelectQuantizeOptions, Representa
   engine?: EngineName;
   /** Threads for calibration; 0 (default) = all cores. */
   threads?: number;
+  /**
+   * What is done to the float model so that int8 costs it less; run in a fixed order, see {@link AlgorithmName}. Default:
+   * none. They and the next options want `calibration` to be readable more than once (an array, not a running iterator),
+   * and use its first 32 samples.
+   */
+  algorithms?: AlgorithmName | readonly AlgorithmName[];
+  /** For 'smoothQuant': how much of the activations' outliers moves into weights, 0 to 1. Default 0.5. */
+  smoothQuantAlpha?: number;
+  /** Layers go back to float, worst first, until the model is this good. Default: all stay quantized. */
+  accuracy?: AccuracyOptions;
+  /** Put the quantized model beside the float one: `analysis` of the report. With latency, both are timed. */
+  analyze?: boolean | { latency?: boolean };
 }
 
 /**
@@ -122,10 +137,20 @@ type Common = keyof CommonQuantizeOptions;
 type Selectors = keyof SelectionOptions;
 export type ResolvedStaticOptions = Omit<
   Resolved<Omit<StaticQuantizeOptions, 'ranges' | keyof RepresentationOptions>, Common | Selectors | 'calibration'>,
-  Selectors
+  Selectors | keyof RefineOptions
 > &
+  RefineOptions &
   Representation &
   SelectionOptions & { ranges?: CalibrationRanges };
+
+/** How the result is made better and looked at. */
+interface RefineOptions {
+  algorithms: readonly AlgorithmName[];
+  smoothQuantAlpha: number;
+  accuracy: AccuracyOptions | undefined;
+  analyze: { latency: boolean } | undefined;
+}
+
 export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors>, Selectors> &
   SelectionOptions;
 export type ResolvedQatOptions = Resolved<QatQuantizeOptions, Common>;
@@ -160,6 +185,10 @@ const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   momentum: true,
   engine: true,
   threads: true,
+  algorithms: true,
+  smoothQuantAlpha: true,
+  accuracy: true,
+  analyze: true,
 };
 const QAT_KEYS: Record<keyof QatQuantizeOptions, true> = { ...COMMON_KEYS, format: true };
 const KEYS_BY_MODE = { static: STATIC_KEYS, dynamic: DYNAMIC_KEYS, qat: QAT_KEYS };
@@ -251,6 +280,7 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
     ...resolveCommon(options),
     ...resolveSelection(options),
     ...representation,
+    ...resolveRefinement(options),
     calibration,
     ranges,
     threads,
@@ -258,6 +288,67 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
     ...method,
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
   };
+}
+
+/** @throws ERR_Q8_INVALID_ARGUMENT */
+function resolveRefinement(options: StaticQuantizeOptions): RefineOptions {
+  const { calibration, smoothQuantAlpha = 0.5 } = options;
+  const given: readonly unknown[] = Array.isArray(options.algorithms)
+    ? options.algorithms
+    : [options.algorithms ?? []].flat();
+  for (const name of given) choice({ algorithms: name }, 'algorithms', ALGORITHM_NAMES, undefined);
+  const algorithms = given as AlgorithmName[];
+  if (options.smoothQuantAlpha !== undefined && !algorithms.includes('smoothQuant')) {
+    throw expected('"smoothQuant"', 'the option algorithms', algorithms, {
+      hint: 'the option smoothQuantAlpha has no effect on others.',
+    });
+  }
+  if (!(typeof smoothQuantAlpha === 'number' && smoothQuantAlpha >= 0 && smoothQuantAlpha <= 1))
+    throw expected('a number from 0 to 1', 'the option smoothQuantAlpha', smoothQuantAlpha);
+  if (options.ranges !== undefined && changesActivations(algorithms)) {
+    throw expected('no ranges', 'the option ranges', 'some', {
+      hint: 'equalize and smoothQuant change what activations hold; their ranges have to be found anew.',
+    });
+  }
+  const accuracy = options.accuracy === undefined ? undefined : checkAccuracy(options.accuracy);
+  const analyze = resolveAnalyze(options.analyze);
+  const needsSamples = algorithms.length > 0 || accuracy || analyze;
+  if (needsSamples && (calibration === undefined || isSpent(calibration))) {
+    throw expected('samples that can be read more than once', 'the option calibration', calibration, {
+      hint: 'algorithms, accuracy and analyze run the model on them too: give an array, or an object whose iterator starts anew.',
+    });
+  }
+  return { algorithms, smoothQuantAlpha, accuracy, analyze };
+}
+
+function checkAccuracy(given: AccuracyOptions): AccuracyOptions {
+  checkOptionKeys(given, new Set(['minSqnr', 'evaluate', 'maxDrop']), 'accuracy');
+  const { minSqnr, evaluate, maxDrop } = given;
+  if ((minSqnr === undefined) === (evaluate === undefined)) {
+    throw expected('one of minSqnr and evaluate', 'the option accuracy', given);
+  }
+  if (minSqnr !== undefined && !Number.isFinite(minSqnr))
+    throw expected('a number', 'the option accuracy.minSqnr', minSqnr);
+  if (evaluate !== undefined && typeof evaluate !== 'function')
+    throw expected('a function', 'the option accuracy.evaluate', evaluate);
+  if (maxDrop !== undefined && (evaluate === undefined || !(maxDrop >= 0 && maxDrop <= 1))) {
+    throw expected('a number from 0 to 1, beside evaluate', 'the option accuracy.maxDrop', maxDrop);
+  }
+  return given;
+}
+
+function resolveAnalyze(given: StaticQuantizeOptions['analyze']): RefineOptions['analyze'] {
+  if (given === undefined || given === false) return undefined;
+  if (given === true) return { latency: false };
+  checkOptionKeys(given, new Set(['latency']), 'analyze');
+  return { latency: flag(given, 'latency', false) };
+}
+
+/** Whether this is an iterator under way, of which a second reader gets nothing. */
+function isSpent(value: CalibrationData): boolean {
+  if (typeof value === 'function') return false;
+  const iterator = Symbol.asyncIterator in value ? value[Symbol.asyncIterator]() : value[Symbol.iterator]();
+  return (iterator as unknown) === value;
 }
 
 /** The numbers of a calibration method. Refuses those of another one, which would have no effect. */

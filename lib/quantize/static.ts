@@ -3,11 +3,14 @@ import type { Graph, Node, Value } from '../graph/graph';
 import { lookupOp } from '../ops/registry';
 import { fuseQdq } from '../passes/fuse-qdq';
 import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
-import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
-import { calibrate } from './calibrate';
+import type { FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
+import { changesActivations, runAlgorithms } from './algorithms';
+import { revertLayers } from './algorithms/revert-layers';
+import { analyze } from './analyze';
+import { calibrate, checkFeed, feedsOf } from './calibrate';
 import { Formats } from './formats';
 import { insertQdq } from './insert-qdq';
-import type { ResolvedStaticOptions } from './options';
+import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import { checkOverriddenTensors } from './overrides';
 import { planQuantization, type QuantPlan } from './plan';
 import { type CalibrationRanges, checkRangesOfModel, rangesFor, settingsOf, type WantedCalibration } from './ranges';
@@ -15,10 +18,17 @@ import { needsOpset21 } from './representation';
 import type { Range } from './scale';
 
 export interface StaticResult {
-  report: Pick<QuantizeReport, 'quantizedNodes' | 'floatNodes' | 'tensors' | 'calibration'> & { warnings: string[] };
-  /** Every range that was used, to be given to later calls. */
-  ranges: CalibrationRanges;
+  report: Pick<
+    QuantizeReport,
+    'quantizedNodes' | 'floatNodes' | 'tensors' | 'calibration' | 'algorithms' | 'accuracy' | 'analysis'
+  > & { warnings: string[] };
+  /** Every range that was used, to be given to later calls; absent when algorithms have changed what activations hold. */
+  ranges?: CalibrationRanges;
 }
+
+/** Samples on which algorithms and judges run the model; more would take longer and say little more. */
+const SAMPLES = 32;
+const REVERTED = 'put back into float: the accuracy asked for needs it';
 
 /**
  * Changes the prepared `graph`.
@@ -32,47 +42,134 @@ export async function quantizeStatic(
   refusal: (node: Node) => string | undefined,
   digest: string,
 ): Promise<StaticResult> {
+  const { threads, signal, onProgress } = options;
   if (options.ranges) checkRangesOfModel(options.ranges, digest);
   if (needsOpset21(options)) upgradeOpset(graph, NEWEST_UPGRADE);
-  const plan = planQuantization(graph, { ...options, refusal, traitOf: (node) => lookupOp(node)?.quant });
-  checkOverriddenTensors(graph, plan, options.overrides);
+  const planOf = makePlanner(graph, options, refusal);
+  const warnings: string[] = [];
+  if ([...graph.nodes].some((node) => node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')) {
+    warnings.push('The model holds QuantizeLinear or DequantizeLinear nodes already; they were left as they are.');
+  }
+  checkOverriddenTensors(graph, planOf(graph), options.overrides);
+
+  const needsSamples = options.algorithms.length > 0 || options.accuracy || options.analyze;
+  const samples = needsSamples ? await takeSamples(options.calibration!, graph) : [];
+  const ladder = { ...options, formats: new Formats(options), plan: planOf, samples };
+  const algorithms = await runAlgorithms(graph, 'before calibration', ladder);
+  const calibration = await rangesOf(graph, planOf(graph), options);
+  warnings.push(...warningsOf(calibration));
+  onProgress?.({ phase: 'quantize', done: 0, total: 1 });
+  // What int8 is judged by: the float model as it was calibrated.
+  const reference = options.accuracy || options.analyze ? graph.clone() : undefined;
+  algorithms.push(...(await runAlgorithms(graph, 'after calibration', ladder)));
+
+  const insert = async (into: Graph, plan: QuantPlan): Promise<TensorReport[]> => {
+    await observeMissing(reference ?? graph, plan, calibration, options);
+    const observed = plan.observed.flatMap((value) => {
+      const range = calibration.ranges.get(value.name);
+      return range ? [[value, range] as const] : [];
+    });
+    return insertQdq(into, plan, new Map(observed), options);
+  };
+  const accuracy =
+    options.accuracy &&
+    (await revertLayers({
+      reference: reference!,
+      accuracy: options.accuracy,
+      samples,
+      threads,
+      signal,
+      onAttempt: (done) => onProgress?.({ phase: 'revert', done, total: undefined }),
+      async quantizeWithout(excluded) {
+        const copy = graph.clone();
+        await insert(copy, planOf(copy, excluded));
+        return copy;
+      },
+    }));
+  if (accuracy && !accuracy.reached) {
+    warnings.push(`The accuracy asked for is out of reach: ${accuracy.after} instead of ${accuracy.wanted}.`);
+  }
+  const plan = planOf(graph, new Set(accuracy?.reverted));
   const quantizedNodes: Record<string, number> = {};
   for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
   const floatNodes = plan.floatNodes.map(
     ({ node, reason }): FloatNodeReport => ({ name: node.name, op: node.op, reason }),
   );
-  const warnings: string[] = [];
-  if ([...graph.nodes].some((node) => node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')) {
-    warnings.push('The model holds QuantizeLinear or DequantizeLinear nodes already; they were left as they are.');
-  }
-  const calibration = await rangesOf(graph, plan, options);
-  warnings.push(...warningsOf(calibration));
-  options.onProgress?.({ phase: 'quantize', done: 0, total: 1 });
-  const observed = new Map(
-    plan.observed.flatMap((value) => {
-      const range = calibration.ranges.get(value.name);
-      return range ? [[value, range] as const] : [];
-    }),
-  );
-  const tensors = insertQdq(graph, plan, observed, options);
+  const tensors = await insert(graph, plan);
   if (options.format === 'qoperator') fuseQdq(graph);
-  const { samples, engine, ranges, settings } = calibration;
+  const analysis =
+    options.analyze &&
+    (await analyze(reference!, graph, samples, {
+      latency: options.analyze.latency,
+      threads,
+      signal,
+      onSample: (done) => onProgress?.({ phase: 'analyze', done, total: samples.length }),
+    }));
+  const { engine, ranges, settings } = calibration;
   return {
     report: {
       quantizedNodes,
       floatNodes,
       tensors,
-      calibration: { method: settings.method ?? 'given', samples, ...(engine && { engine }) },
+      calibration: { method: settings.method ?? 'given', samples: calibration.samples, ...(engine && { engine }) },
+      ...(algorithms.length > 0 && { algorithms }),
+      ...(accuracy && { accuracy }),
+      ...(analysis && { analysis }),
       warnings,
     },
-    ranges: {
-      ...settings,
-      samples,
-      ...(engine && { engine }),
-      model: digest,
-      tensors: Object.fromEntries([...ranges].map(([name, { min, max }]) => [name, [min, max]])),
-    },
+    ...(changesActivations(options.algorithms)
+      ? {}
+      : {
+          ranges: {
+            ...settings,
+            samples: calibration.samples,
+            ...(engine && { engine }),
+            model: digest,
+            tensors: Object.fromEntries([...ranges].map(([name, { min, max }]) => [name, [min, max]])),
+          },
+        }),
   };
+}
+
+/** Plans the graph or a copy of it, with some nodes left in float. */
+function makePlanner(
+  graph: Graph,
+  options: ResolvedStaticOptions,
+  refusal: (node: Node) => string | undefined,
+): (graph: Graph, reverted?: ReadonlySet<string>) => QuantPlan {
+  const refused = new Map([...graph.nodes].map((node) => [node.name, refusal(node)]));
+  return (of, reverted) =>
+    planQuantization(of, {
+      ...options,
+      refusal: ({ name }) => refused.get(name) ?? (reverted?.has(name) ? REVERTED : undefined),
+      traitOf: (node) => lookupOp(node)?.quant,
+    });
+}
+
+/** The first samples, kept: algorithms and judges go over them more than once. */
+async function takeSamples(calibration: CalibrationData, graph: Graph): Promise<CalibrationFeed[]> {
+  const taken: CalibrationFeed[] = [];
+  for await (const feed of feedsOf(calibration, graph)) {
+    taken.push(checkFeed(graph, feed, taken.length));
+    if (taken.length === SAMPLES) break;
+  }
+  return taken;
+}
+
+/** Other choices of nodes may group tensors otherwise and ask for ranges that were not observed. */
+async function observeMissing(
+  graph: Graph,
+  plan: QuantPlan,
+  { ranges }: AllRanges,
+  options: ResolvedStaticOptions,
+): Promise<void> {
+  const needed = observedOf(plan, new Formats(options));
+  const missing = new Set(needed.flatMap(({ name }) => (ranges.has(name) ? [] : [name])));
+  if (missing.size === 0 || !options.calibration || !options.accuracy) return;
+  const values = [...graph.inputs, ...[...graph.nodes].flatMap((node) => node.outputs)];
+  const wanted = values.filter((value): value is Value => value !== null && missing.has(value.name));
+  const found = await calibrate(graph, wanted, { ...options, calibration: options.calibration });
+  for (const [{ name }, range] of found.ranges) ranges.set(name, range);
 }
 
 /** Ranges by tensor, and where they come from. */

@@ -25,6 +25,8 @@ export type Feed = Readonly<Record<string, Tensor>>;
 export interface CompareGraphsOptions {
   /** Measure local errors as well: one more run of the other model for each sample. */
   local?: boolean;
+  /** Only look at outputs of the reference. Default false: at all tensors. */
+  outputsOnly?: boolean;
   /** Sees every tensor of the reference as it streams by. */
   observe?: (name: string, data: Float32Array) => void;
   /** 0 (default) = all cores. */
@@ -40,7 +42,7 @@ export interface ComparedTensor {
   /** The node of the reference that makes it; absent for inputs. */
   node?: { name: string; op: string };
   /** What makes it in the other model, and the type in which it exists there. */
-  other: { op: string | undefined; type: DType };
+  other: { name?: string; op?: string; type: DType };
   isOutput: boolean;
   accumulated: Errors;
   local?: Errors;
@@ -68,7 +70,10 @@ export async function compareGraphs(
   options: CompareGraphsOptions = {},
 ): Promise<GraphComparison> {
   const { signal, onSample, observe } = options;
-  const pairs = matchActivations(reference, other);
+  const outputs = new Set(reference.outputs);
+  const pairs = matchActivations(reference, other).filter(
+    ({ reference: { value } }) => !options.outputsOnly || outputs.has(value),
+  );
   if (pairs.length === 0) {
     throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', 'The models have no tensor in common.', {
       hint: 'tensors are matched by name; compare a model with what was quantized from it.',
@@ -90,18 +95,18 @@ export async function compareGraphs(
     for (const run of runs ?? []) run.dispose();
   }
   if (samples === 0) throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', 'Expected at least one sample but received none.');
-  const outputs = new Set(reference.outputs);
   return {
     samples,
     tensors: measured.map(({ pair, accumulated, local }) => {
       const producer = pair.reference.value.producer;
+      const maker = makerOf(pair.other);
       return {
         name: pair.name,
         ...(producer ? { node: { name: producer.name, op: producer.op } } : {}),
-        other: { op: makerOf(pair.other)?.op, type: pair.other.value.type?.dtype ?? 'float32' },
+        other: { ...(maker && { name: maker.name, op: maker.op }), type: pair.other.value.type?.dtype ?? 'float32' },
         isOutput: outputs.has(pair.reference.value),
         accumulated: accumulated.errors,
-        ...(options.local && makerOf(pair.other) ? { local: local.errors } : {}),
+        ...(options.local && maker ? { local: local.errors } : {}),
         pair,
       };
     }),

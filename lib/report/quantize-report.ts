@@ -33,6 +33,34 @@ export interface FloatNodeReport {
   reason: string;
 }
 
+/**
+ * What makes quantization cost less accuracy, in the order in which it is done. 'equalize': weight ranges of neighbouring
+ * layers are made equal; 'smoothQuant': outliers of activations move into weights; 'clipWeights': weight ranges with the
+ * least squared error; 'correctBias': biases take back what rounding weights shifts.
+ */
+export type AlgorithmName = 'equalize' | 'smoothQuant' | 'clipWeights' | 'correctBias';
+
+/** An algorithm that was run, and the nodes whose constants it has changed. */
+export interface AlgorithmReport {
+  name: AlgorithmName;
+  nodes: string[];
+}
+
+/** What became of the option `accuracy`. */
+export interface AccuracyReport {
+  /** The worst output's SQNR in dB, or what the user's function measures. */
+  metric: 'sqnr' | 'evaluate';
+  wanted: number;
+  /** With all layers quantized. */
+  before: number;
+  /** With those in `reverted` left in float. */
+  after: number;
+  reached: boolean;
+  reverted: string[];
+  /** How many quantized models were measured. */
+  attempts: number;
+}
+
 export interface QuantizeReport {
   mode: 'static' | 'dynamic' | 'qat';
   format: 'qoperator' | 'qdq';
@@ -42,6 +70,9 @@ export interface QuantizeReport {
   perChannel?: boolean;
   /** In mode 'static' only. */
   calibration?: { method: CalibrationMethod | 'given'; samples: number; engine?: 'ort' | 'q8' };
+  /** In mode 'static': the algorithms that were asked for. */
+  algorithms?: AlgorithmReport[];
+  accuracy?: AccuracyReport;
   /** Bytes of the models, side files included. */
   bytes: { float: number; quantized: number };
   /** How many nodes were quantized, by operator type of the float model. */

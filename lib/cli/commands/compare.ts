@@ -1,7 +1,7 @@
 /** `q8 compare`: how far two models are apart on the same data: outputs, every tensor that they share, and weights. */
 import { basename } from 'node:path';
 import type { Command } from 'commander';
-import { compareModels, InferenceSession } from '../../index';
+import { compareModels } from '../../index';
 import { type Analysis, outputSqnr, type TensorAnalysis } from '../../report/analysis';
 import { type CommandContext, GateError, parseNumber } from '../context';
 import { addDataOptions, DATA_HELP, type DataFlags, samplesOf } from '../data-options';
@@ -36,13 +36,13 @@ export function addCompare(program: Command, context: CommandContext): void {
     checkReportPath(flags.report);
     const { terminal } = context;
     const progress = new Progress(terminal);
-    const feeds = samplesOf(flags.data, flags, '--data')(await inputsOf(reference));
+    const feeds = samplesOf(flags.data, flags, '--data');
     let analysis: Analysis;
     try {
       analysis = await compareModels(reference, other, feeds, {
         latency: flags.latency,
         signal: context.interrupt,
-        onSample: (done) => progress.update('compare', done, feeds.length),
+        onSample: (done) => progress.update('compare', done, flags.random ?? flags.limit),
       });
     } finally {
       progress.clear();
@@ -62,12 +62,6 @@ export function addCompare(program: Command, context: CommandContext): void {
       throw new GateError(`The worst SQNR is ${worst.toFixed(2)} dB; --min-sqnr asks for ${flags.minSqnr} dB.`);
     }
   });
-}
-
-async function inputsOf(path: string): Promise<InferenceSession['inputMetadata']> {
-  const session = await InferenceSession.create(path);
-  session.dispose();
-  return session.inputMetadata;
 }
 
 function formatAnalysis(analysis: Analysis, all: boolean, styleHeader: (text: string) => string): string {
