@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// 8-bit convolution. Four ways, chosen when the step is built:
 /// - pointwise (1x1, stride 1, no padding): a plain GEMM over the pixels, in place;
-/// - depthwise: the kernels of ConvKernels over blocks of pixels;
+/// - depthwise: the kernels of ConvKernels over bands of rows;
 /// - few channels: the image is copied once with its padding, so that the taps of a kernel row
 /// become one run of bytes and every window is alike;
 /// - everything else: implicit GEMM through the window's indirection table.
@@ -29,9 +29,6 @@ constexpr size_t kMaxBlockRows = 480;
 /// Up to this many bytes a tap is too short to be gathered on its own: copying the image with its
 /// padding once costs less than the pointers and the loop starts that merged rows save.
 constexpr size_t kShortTapBytes = 64;
-/// Tap bytes that a block of a depthwise convolution reads: half of a first-level cache.
-constexpr size_t kDepthwiseBlockBytes = 16 * 1024;
-
 const Status& aborted() {
   static const Status status(Code::kAborted, "The run was aborted.");
   return status;
@@ -268,40 +265,34 @@ class WindowQConv final : public Step {
   size_t block_rows_ = 0;
 };
 
+/// Bands of rows of pixels whose windows share columns.
 class DepthwiseQConv final : public Step {
  public:
   explicit DepthwiseQConv(QConv conv) : conv_(std::move(conv)), window_(conv_.geometry, 1) {}
 
   const char* kernel() const override { return "depthwise"; }
   Status run(const RunContext& context) const override {
-    const size_t channels = conv_.geometry.channels;
-    const size_t taps = conv_.geometry.taps();
-    const size_t pixels = conv_.geometry.pixels();
-    if (pixels == 0 || channels == 0) return {};
+    const Geometry& g = conv_.geometry;
+    if (g.pixels() == 0 || g.channels == 0) return {};
     const InputParams& params = conv_.input_params(context);
-    const uint8_t* x = context.data<const uint8_t>(conv_.x);
-    uint8_t* y = context.data<uint8_t>(conv_.y);
-    const size_t block = std::clamp<size_t>(kDepthwiseBlockBytes / channels, 8, 256);
-    // A block smaller than a thread's share is only there for the cache.
-    for_parts(context, (pixels + block - 1) / block, block * channels * taps,
-              [&](size_t first_block, size_t count) {
-                for (size_t b = first_block; b < first_block + count; ++b) {
+    const size_t threads = context.thread_count();
+    const size_t phases = window_.phases();
+    const size_t row_bytes = std::min(g.width, kMaxBandPixels) * g.channels * g.stride_height;
+    size_t band =
+        std::clamp<size_t>(kBandBytes / std::max<size_t>(row_bytes, 1), 1, g.out_height);
+    if (threads > 1) band = std::min(band, ceil_div(g.batch * g.out_height, threads * 4));
+    const size_t bands = ceil_div(g.out_height, band);
+    const size_t parts = ceil_div(ceil_div(g.out_width, phases), kMaxBandPixels);
+    const size_t band_bytes = band * g.out_width / phases / parts * g.channels * g.taps();
+    for_parts(context, g.batch * bands * phases * parts, band_bytes,
+              [&](size_t first, size_t count) {
+                for (size_t i = first; i < first + count; ++i) {
                   if (is_aborted(context.cancel)) return;
-                  const size_t first = b * block;
-                  DepthwiseArgs args;
-                  args.pixels = std::min(block, pixels - first);
-                  args.channels = channels;
-                  args.taps = taps;
-                  const uint8_t** sources = tap_scratch(args.pixels * taps);
-                  window_.resolve(x, first, args.pixels, params.outside.data(), sources);
-                  args.source = sources;
-                  args.flip = conv_.x_signed == conv_.weights->table().gemm->a_signed ? 0 : 0x80;
-                  args.weights = conv_.weights->depthwise_weights();
-                  args.epilogue = params.columns[0].epilogue(conv_.spec);
-                  args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
-                  args.out = y + first * channels * conv_.out_bytes();
-                  args.out_stride = channels;
-                  conv_.weights->table().conv->depthwise(args);
+                  const size_t phase = i / parts % phases;
+                  const size_t at = i / parts / phases;
+                  const size_t row = at % bands * band;
+                  run_band(context, params, at / bands * g.out_height + row,
+                           std::min(band, g.out_height - row), phase, i % parts * kMaxBandPixels);
                 }
               });
     if (is_aborted(context.cancel)) return aborted();
@@ -309,6 +300,46 @@ class DepthwiseQConv final : public Step {
   }
 
  private:
+  /// Bytes of the image that a band reads, block of channels by block of channels: they stay in the
+  /// second-level cache.
+  static constexpr size_t kBandBytes = 128 * 1024;
+  /// Keeps the table of a long row short.
+  static constexpr size_t kMaxBandPixels = 256;
+
+  static constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+  /// `rows` output rows from `row` on, the pixels of one phase from its `first` on.
+  void run_band(const RunContext& context, const InputParams& params, size_t row, size_t rows,
+                size_t phase, size_t first) const {
+    const Geometry& g = conv_.geometry;
+    const size_t phases = window_.phases();
+    const size_t column = phase + first * phases;
+    if (column >= g.out_width) return;
+    DepthwiseArgs args;
+    args.rows = rows;
+    args.pixels = std::min(kMaxBandPixels, ceil_div(g.out_width - column, phases));
+    args.channels = g.channels;
+    args.kernel_height = g.kernel_height;
+    args.kernel_width = g.kernel_width;
+    args.step = window_.step();
+    const size_t row_taps = window_.columns(args.pixels) * g.kernel_height;
+    const uint8_t** sources = tap_scratch(rows * row_taps);
+    for (size_t r = 0; r < rows; ++r) {
+      window_.resolve_columns(context.data<const uint8_t>(conv_.x), row + r, column, args.pixels,
+                              params.outside.data(), sources + r * row_taps);
+    }
+    args.source = sources;
+    args.flip = conv_.x_signed == conv_.weights->table().gemm->a_signed ? 0 : 0x80;
+    args.weights = conv_.weights->depthwise_weights();
+    args.epilogue = params.columns[0].epilogue(conv_.spec);
+    args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
+    args.out = context.data<uint8_t>(conv_.y) +
+               (row * g.out_width + column) * g.channels * conv_.out_bytes();
+    args.out_stride = phases * g.channels;
+    args.out_row_stride = g.out_width * g.channels;
+    conv_.weights->table().conv->depthwise(args);
+  }
+
   QConv conv_;
   Window window_;
 };

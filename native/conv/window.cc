@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "conv/window.h"
 
+#include <numeric>
+
 #include "program/step_reader.h"
 
 namespace q8 {
@@ -62,7 +64,13 @@ Window::Window(const Geometry& g, size_t element_bytes)
       kernel_width_(g.kernel_width),
       out_height_(g.out_height),
       out_width_(g.out_width),
-      image_bytes_(g.height * g.width * g.channels * element_bytes) {
+      image_bytes_(g.height * g.width * g.channels * element_bytes),
+      step_(g.kernel_width) {
+  const size_t common = std::gcd(g.stride_width, g.dilation_width);
+  if (g.stride_width / common < g.kernel_width) {
+    phases_ = g.dilation_width / common;
+    step_ = g.stride_width / common;
+  }
   if (g.pixels() == 0) return;
   const size_t pixel_bytes = g.channels * element_bytes;
   rows_ = axis_offsets(g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top,
@@ -92,6 +100,25 @@ void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint
         row = 0;
         image += image_bytes_;
       }
+    }
+  }
+}
+
+void Window::resolve_columns(const uint8_t* base, size_t row, size_t first, size_t count,
+                             const uint8_t* outside, const uint8_t** taps) const {
+  const uint8_t* image = base + row / out_height_ * image_bytes_;
+  const ptrdiff_t* rows = rows_.data() + row % out_height_ * kernel_height_;
+  size_t pixel = 0;
+  size_t kx = 0;
+  for (size_t j = 0; j < columns(count); ++j) {
+    const ptrdiff_t column = columns_[(first + pixel * phases_) * kernel_width_ + kx];
+    if (++kx == step_ && pixel + 1 < count) {
+      kx = 0;
+      ++pixel;
+    }
+    for (size_t ky = 0; ky < kernel_height_; ++ky) {
+      const bool inside = rows[ky] != kOutside && column != kOutside;
+      *taps++ = inside ? image + rows[ky] + column : outside;
     }
   }
 }

@@ -63,6 +63,17 @@ class Window {
   void resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,
                const uint8_t** taps) const;
 
+  /// Pixels of a row that are phases() apart have windows that are step() columns apart, and share
+  /// columns if step() is less than the kernel's width.
+  size_t phases() const { return phases_; }
+  size_t step() const { return step_; }
+  size_t columns(size_t count) const { return (count - 1) * step_ + kernel_width_; }
+
+  /// Pointers of the taps, column by column, of `count` pixels phases() apart in output row `row`
+  /// (counted through the batch), from pixel `first` on: columns(count) of kernel height taps.
+  void resolve_columns(const uint8_t* base, size_t row, size_t first, size_t count,
+                       const uint8_t* outside, const uint8_t** taps) const;
+
   /// Pointers of only those taps of one pixel that lie inside; returns their number.
   size_t resolve_inside(const uint8_t* base, size_t pixel, const uint8_t** taps) const;
 
@@ -74,6 +85,8 @@ class Window {
   size_t out_height_ = 0;
   size_t out_width_ = 0;
   size_t image_bytes_ = 0;
+  size_t phases_ = 1;
+  size_t step_ = 1;
   /// Byte offset of the row of kernel row ky for output row oy, at oy * kernel_height + ky.
   std::vector<ptrdiff_t> rows_;
   std::vector<ptrdiff_t> columns_;

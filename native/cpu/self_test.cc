@@ -16,8 +16,10 @@ constexpr size_t kColumns = 125;
 constexpr size_t kPaddedColumns = 128;
 constexpr size_t kChannels = 77;
 constexpr size_t kPaddedChannels = 80;
-constexpr size_t kTaps = 9;
-constexpr size_t kPixels = 2;
+constexpr size_t kKernel = 3;
+constexpr size_t kTaps = kKernel * kKernel;
+/// More than a rolling window has under way.
+constexpr size_t kPixels = 5;
 
 constexpr size_t round_up(size_t a, size_t b) { return (a + b - 1) / b * b; }
 
@@ -132,23 +134,27 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
 
 std::vector<uint8_t> convolve(const KernelTable& table, const Product& product) {
   const ConvKernels& kernels = *table.conv;
-  const std::vector<uint8_t> x = codes(product.fill, 255, kPixels * kTaps * kChannels);
+  constexpr size_t kSources = (kPixels - 1 + kKernel) * kKernel;
+  const std::vector<uint8_t> x = codes(product.fill, 255, kSources * kChannels);
   const std::vector<uint8_t> w = codes(product.fill, 0x80, kChannels * kTaps);
-  AlignedBuffer weights(kernels.depthwise_packed_bytes(kChannels, kTaps));
+  AlignedBuffer weights(kernels.depthwise_packed_bytes(kChannels, kKernel, kKernel));
   std::vector<int32_t> channel_sum(kPaddedChannels);
   if (weights.data() == nullptr) return {};
-  kernels.pack_depthwise(kChannels, kTaps, w.data(), /*flip=*/0, weights.data(),
+  kernels.pack_depthwise(kChannels, kKernel, kKernel, w.data(), /*flip=*/0, weights.data(),
                          channel_sum.data());
   Stage stage(product.kind, product.zero_points, kPaddedChannels);
   if (table.gemm->a_signed) stage.add_offset(channel_sum, kTaps);
 
-  std::vector<const uint8_t*> source(kPixels * kTaps);
+  std::vector<const uint8_t*> source(kSources);
   for (size_t i = 0; i < source.size(); ++i) source[i] = x.data() + i * kChannels;
   std::vector<uint8_t> out(kPixels * kChannels * output_bytes(product.kind));
   DepthwiseArgs args = {};
+  args.rows = 1;
   args.pixels = kPixels;
   args.channels = kChannels;
-  args.taps = kTaps;
+  args.kernel_height = kKernel;
+  args.kernel_width = kKernel;
+  args.step = 1;
   args.source = source.data();
   args.flip = table.gemm->a_signed ? 0x80 : 0;
   args.weights = weights.data();

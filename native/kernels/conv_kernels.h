@@ -10,14 +10,19 @@
 
 namespace q8 {
 
-/// A run of output pixels of a depthwise convolution (one multiplier per channel).
+/// Rows of output pixels of a depthwise convolution (one multiplier per channel). The taps are given
+/// column by column, because neighbouring pixels share columns.
 struct DepthwiseArgs {
+  size_t rows;
   size_t pixels;
   size_t channels;
-  /// Taps of the window (kernel height x width).
-  size_t taps;
-  /// source[p * taps + t]: channel 0 of tap t for pixel p (a row of zero points where the tap is
-  /// padding). Exactly `channels` bytes are read at each.
+  size_t kernel_height;
+  size_t kernel_width;
+  /// Columns from a pixel to the next; kernel_width or more where they share none.
+  size_t step;
+  /// source[(r * columns + p * step + x) * kernel_height + y]: channel 0 of tap (y, x) of pixel p
+  /// of row r (a row of zero points where the tap is padding); columns = (pixels - 1) * step +
+  /// kernel_width. Exactly `channels` bytes are read at each.
   const uint8_t* const* source;
   /// Xored into every input byte (0 or 0x80) to make it canonical.
   uint8_t flip;
@@ -27,17 +32,18 @@ struct DepthwiseArgs {
   /// kernel computes itself: row_sum is ignored.
   Epilogue epilogue;
   void* out;
-  /// Elements between output pixels.
+  /// Elements between output pixels, and between output rows.
   size_t out_stride;
+  size_t out_row_stride;
 };
 
 struct ConvKernels {
   /// Bytes of packed weights.
-  size_t (*depthwise_packed_bytes)(size_t channels, size_t taps);
-  /// w[c * taps + t] (ONNX order), xored with `flip`; writes channel sums of canonical weights for
-  /// round_up(C, 16) channels.
-  void (*pack_depthwise)(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst,
-                         int32_t* channel_sum);
+  size_t (*depthwise_packed_bytes)(size_t channels, size_t kernel_height, size_t kernel_width);
+  /// w[(c * kernel_height + y) * kernel_width + x] (ONNX order), xored with `flip`; writes channel
+  /// sums of canonical weights for round_up(C, 16) channels.
+  void (*pack_depthwise)(size_t channels, size_t kernel_height, size_t kernel_width,
+                         const uint8_t* w, uint8_t flip, void* dst, int32_t* channel_sum);
   void (*depthwise)(const DepthwiseArgs& args);
 };
 

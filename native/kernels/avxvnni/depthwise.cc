@@ -1,40 +1,39 @@
 // SPDX-License-Identifier: MIT
-/// Depthwise convolution for AVX-VNNI. Four taps are interleaved into dwords with byte and word
-/// unpacks, and one vpdpbusd multiplies them by four weights: all four multipliers of a lane do
-/// useful work. Per four taps and 32 channels: 4 loads, 4 flips, 8 unpacks (p5), 4 vpdpbusd with
-/// weights from memory. Registers: 4 sums + 4 loaded + 4 unpacked + flip = 13 of 16 ymm.
+/// Depthwise convolution for AVX-VNNI. Four taps of a column are interleaved into dwords, and one
+/// VPDPBUSD multiplies them by four weights. A column of a rolling 3x3 window costs 16 channels 3
+/// VPERMQ and 4 unpacks, a pixel takes 6 VPDPBUSD with weights from memory.
+#define Q8_TARGET avxvnni
 #include <immintrin.h>
 
 #include <cstddef>
 #include <cstdint>
 
-namespace q8 {
+namespace q8::avxvnni {
 namespace {
 
-struct Taps {
-  static constexpr size_t kGroup = 4;
-  using Weight = int8_t;
+constexpr size_t kGroup = 4;
+using Weight = int8_t;
 
-  template <bool kInputs>
-  static void accumulate(const __m256i (&rows)[kGroup], const __m256i* w, __m256i (&acc)[4],
-                         __m256i (&inputs)[4]) {
-    const __m256i low01 = _mm256_unpacklo_epi8(rows[0], rows[1]);
-    const __m256i high01 = _mm256_unpackhi_epi8(rows[0], rows[1]);
-    const __m256i low23 = _mm256_unpacklo_epi8(rows[2], rows[3]);
-    const __m256i high23 = _mm256_unpackhi_epi8(rows[2], rows[3]);
-    const __m256i quads[4] = {
-        _mm256_unpacklo_epi16(low01, low23), _mm256_unpackhi_epi16(low01, low23),
-        _mm256_unpacklo_epi16(high01, high23), _mm256_unpackhi_epi16(high01, high23)};
-    for (size_t v = 0; v < 4; ++v) {
-      acc[v] = _mm256_dpbusd_avx_epi32(acc[v], quads[v], _mm256_load_si256(w + v));
-      if constexpr (kInputs)
-        inputs[v] = _mm256_dpbusd_avx_epi32(inputs[v], quads[v], _mm256_set1_epi8(1));
-    }
-  }
-};
+/// Eight channels to the low half of each lane.
+inline __m256i spread(__m128i bytes) {
+  return _mm256_permute4x64_epi64(_mm256_castsi128_si256(bytes), 0x50);
+}
+
+inline void interleave(const __m256i (&taps)[kGroup], __m256i (&operand)[2]) {
+  const __m256i upper = _mm256_unpacklo_epi8(taps[0], taps[1]);
+  const __m256i lower = _mm256_unpacklo_epi8(taps[2], taps[3]);
+  operand[0] = _mm256_unpacklo_epi16(upper, lower);
+  operand[1] = _mm256_unpackhi_epi16(upper, lower);
+}
+
+inline __m256i multiply_add(__m256i sums, __m256i taps, __m256i weights) {
+  return _mm256_dpbusd_avx_epi32(sums, taps, weights);
+}
+
+inline __m256i ones() { return _mm256_set1_epi8(1); }
 
 }  // namespace
-}  // namespace q8
+}  // namespace q8::avxvnni
 
 #include "kernels/common/ymm-depthwise-inl.h"
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 /// Depthwise convolution of the ARM64 rooms, 16 channels at a time: kGroup taps are interleaved
 /// byte by byte, so that the products of a channel lie beside each other. Included once by
-/// kernels/<isa>/depthwise.cc after
-///   Q8_TARGET   the room's namespace
-///   kGroup      taps that are multiplied together
-///   accumulate  (sums of 16 channels, kGroup taps of 16 channels, weight vector i -> int8x16_t)
-/// are defined.
+/// kernels/<isa>/depthwise.cc after Q8_TARGET and, in the room's namespace,
 ///
-/// Packed weights: blocks of 16 channels, each [group of taps][16 channels][kGroup taps]. The last
-/// block of a channel count that is no multiple of 16 starts at channels - 16 and repeats some
-/// channels, so that nothing is masked; fewer than 16 channels are staged through a buffer.
+///   kGroup, Weight   see depthwise-blocks-inl.h
+///   void interleave(const int8x16_t (&taps)[kGroup], int8x16_t (&operand)[kGroup])
+///   void multiply_add(int32x4_t (&sums)[kQuads], const int8x16_t (&operand)[kGroup], weights)
+///                    weights(i): int8x16_t of weights for operand i
+///
+/// The last block of a channel count that is no multiple of 16 starts at channels - 16 and repeats
+/// some channels, so that nothing is masked; fewer than 16 channels are staged through a buffer.
 #pragma once
 
 #include "kernels/common/depthwise-inl.h"
@@ -19,116 +19,94 @@ namespace q8 {
 namespace Q8_TARGET {
 namespace {
 
-constexpr size_t kBlock = kPanelWidth;
-constexpr size_t kGroupBytes = kBlock * kGroup;
+constexpr size_t kLanes = 4;
 
-size_t block_count(size_t channels) { return (channels + kBlock - 1) / kBlock; }
-
-/// First channel of a block.
-size_t block_start(size_t block, size_t channels) {
-  const size_t first = block * kBlock;
-  return channels >= kBlock && first + kBlock > channels ? channels - kBlock : first;
-}
-
-size_t depthwise_packed_bytes(size_t channels, size_t taps) {
-  return block_count(channels) * ((taps + kGroup - 1) / kGroup) * kGroupBytes;
-}
-
-void pack_depthwise(size_t channels, size_t taps, const uint8_t* w, uint8_t flip, void* dst,
-                    int32_t* channel_sum) {
-  uint8_t* out = static_cast<uint8_t*>(dst);
-  for (size_t block = 0; block < block_count(channels); ++block) {
-    const size_t first = block_start(block, channels);
-    for (size_t group = 0; group < taps; group += kGroup) {
-      for (size_t c = first; c < first + kBlock; ++c) {
-        for (size_t t = group; t < group + kGroup; ++t) {
-          *out++ = c < channels && t < taps ? w[c * taps + t] ^ flip : uint8_t{0};
-        }
-      }
-    }
+template <typename Visit>
+void for_blocks(size_t channels, const Visit& visit) {
+  if (channels < kPanelWidth) {
+    if (channels != 0) visit(Index<kQuads>{}, size_t{0}, channels);
+    return;
   }
-  sum_channels(channels, taps, w, flip, channel_sum);
+  size_t first = 0;
+  for (; first + kPanelWidth <= channels; first += kPanelWidth)
+    visit(Index<kQuads>{}, first, kPanelWidth);
+  if (first < channels) visit(Index<kQuads>{}, channels - kPanelWidth, kPanelWidth);
 }
 
-/// One block of 16 channels for all pixels. kTaps is the number of taps, or 0 for args.taps.
-/// kWhole: 16 bytes may be read at each tap; otherwise args.channels bytes.
-template <size_t kTaps, bool kWhole, bool kZeroPoint>
-void run_block(const DepthwiseArgs& args, const Epilogue& e, const int8_t* weights, size_t offset,
-               uint8_t* out) {
-  const size_t taps = kTaps == 0 ? args.taps : kTaps;
-  const size_t out_bytes = args.out_stride * output_bytes(e.kind);
-  const uint8x16_t flip = vdupq_n_u8(args.flip);
-  uint8_t staged[kBlock] = {};
-  for (size_t p = 0; p < args.pixels; ++p) {
-    const uint8_t* const* source = args.source + p * taps;
-    const auto load = [&](size_t t) {
-      if (t >= taps) return vdupq_n_s8(0);
-      if constexpr (kWhole)
-        return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(source[t] + offset), flip));
-      memcpy(staged, source[t], args.channels);
-      return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(staged), flip));
-    };
-    int32x4_t acc[kQuads];
-    int32x4_t inputs[kQuads];
-    unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { acc[q] = inputs[q] = vdupq_n_s32(0); });
-    const int8_t* w = weights;
-    for (size_t t = 0; t < taps; t += kGroup) {
-      int8x16_t group[kGroup];
-      unroll<0, kGroup>([&](auto j) Q8_INLINE_LAMBDA { group[j] = load(t + j); });
-      accumulate(acc, group, [w](size_t i) Q8_INLINE_LAMBDA { return vld1q_s8(w + 16 * i); });
-      if constexpr (kZeroPoint)
-        accumulate(inputs, group, [](size_t) Q8_INLINE_LAMBDA { return vdupq_n_s8(1); });
-      w += kGroupBytes;
-    }
+template <size_t kBlockVectors, bool kWhole, bool kFlip>
+class Block {
+ public:
+  static constexpr size_t kVectors = kBlockVectors;
+  static_assert(kVectors == kQuads);
 
+  struct Sums {
+    int32x4_t q[kQuads];
+  };
+  using Raw = int8x16_t;
+  struct Operand {
+    int8x16_t v[kGroup];
+  };
+
+  Block(const Epilogue& e, size_t live, uint8_t flip)
+      : epilogue_(e), live_(live), flip_(vdupq_n_u8(flip)) {}
+
+  Q8_ALWAYS_INLINE Raw load(const uint8_t* p) const {
+    uint8x16_t bytes;
     if constexpr (kWhole) {
-      if constexpr (kZeroPoint) {
-        unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
-          acc[q] = vmlsq_s32(acc[q], inputs[q], vld1q_s32(e.b_zero_point + 4 * q));
-        });
-      }
-      store_row(e, acc, 0, kBlock, out);
+      bytes = vld1q_u8(p);
     } else {
-      int32_t products[kBlock];
-      int32_t sums[kBlock];
-      unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
-        vst1q_s32(products + 4 * q, acc[q]);
-        vst1q_s32(sums + 4 * q, inputs[q]);
-      });
-      for (size_t c = 0; c < args.channels; ++c) finish_channel(e, c, products[c], sums[c], out);
+      uint8_t staged[kPanelWidth] = {};
+      memcpy(staged, p, live_);
+      bytes = vld1q_u8(staged);
     }
-    out += out_bytes;
+    if constexpr (kFlip) bytes = veorq_u8(bytes, flip_);
+    return vreinterpretq_s8_u8(bytes);
   }
-}
+  static Q8_ALWAYS_INLINE Raw absent() { return vdupq_n_s8(0); }
 
-template <size_t kTaps, bool kWhole>
-void run_blocks(const DepthwiseArgs& args) {
-  const int8_t* weights = static_cast<const int8_t*>(args.weights);
-  for (size_t block = 0; block < block_count(args.channels); ++block) {
-    const size_t first = block_start(block, args.channels);
-    const Epilogue e = advance(args.epilogue, first);
-    uint8_t* out = static_cast<uint8_t*>(args.out) + first * output_bytes(e.kind);
-    if (e.b_zero_point == nullptr) {
-      run_block<kTaps, kWhole, false>(args, e, weights, first, out);
-    } else {
-      run_block<kTaps, kWhole, true>(args, e, weights, first, out);
-    }
-    weights += (args.taps + kGroup - 1) / kGroup * kGroupBytes;
+  static Q8_ALWAYS_INLINE Operand interleave(const Raw (&taps)[kGroup]) {
+    Operand operand;
+    Q8_TARGET::interleave(taps, operand.v);
+    return operand;
   }
-}
 
-void depthwise(const DepthwiseArgs& args) {
-  if (args.channels < kBlock) return run_blocks<0, false>(args);
-  switch (args.taps) {
-    case 9:
-      return run_blocks<9, true>(args);
-    case 25:
-      return run_blocks<25, true>(args);
-    default:
-      return run_blocks<0, true>(args);
+  /// The epilogue adds the bias.
+  Q8_ALWAYS_INLINE Sums start() const { return zero(); }
+  static Q8_ALWAYS_INLINE Sums zero() {
+    Sums sums;
+    unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { sums.q[q] = vdupq_n_s32(0); });
+    return sums;
   }
-}
+
+  static Q8_ALWAYS_INLINE void multiply_add(Sums& sums, const Operand& operand,
+                                            const uint8_t* weights) {
+    const int8_t* w = reinterpret_cast<const int8_t*>(weights);
+    Q8_TARGET::multiply_add(sums.q, operand.v,
+                            [w](size_t i) Q8_INLINE_LAMBDA { return vld1q_s8(w + 16 * i); });
+  }
+  static Q8_ALWAYS_INLINE void add_inputs(Sums& inputs, const Operand& operand) {
+    Q8_TARGET::multiply_add(inputs.q, operand.v,
+                            [](size_t) Q8_INLINE_LAMBDA { return vdupq_n_s8(1); });
+  }
+  Q8_ALWAYS_INLINE void subtract_inputs(Sums& sums, const Sums& inputs) const {
+    unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
+      const int32x4_t zero_point = vld1q_s32(epilogue_.b_zero_point + 4 * q);
+      sums.q[q] = vmlsq_s32(sums.q[q], inputs.q[q], zero_point);
+    });
+  }
+
+  Q8_ALWAYS_INLINE void finish(const Sums& sums, void* out) const {
+    store_row(epilogue_, sums.q, 0, kWhole ? kPanelWidth : live_, out);
+  }
+
+ private:
+  Epilogue epilogue_;
+  size_t live_;
+  uint8x16_t flip_;
+};
 
 }  // namespace
 }  // namespace Q8_TARGET
 }  // namespace q8
+
+#include "kernels/common/depthwise-blocks-inl.h"

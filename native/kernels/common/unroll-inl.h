@@ -2,6 +2,8 @@
 /// Loops unrolled by the compiler's front end. An accumulator array stays in registers only if
 /// every index into it is a constant early on; a plain loop with a pragma is unrolled too late for
 /// that.
+#pragma once
+
 #include <cstddef>
 
 #if defined(__GNUC__)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// Depthwise convolution with the dot product: four taps at a time. Per four taps and 16 channels:
-/// 4 loads and 4 flips, 8 ZIP, 4 SDOT with weights from memory.
+/// 8 ZIP, 4 SDOT with weights from memory.
 #define Q8_TARGET neondot
 #include <arm_neon.h>
 
@@ -10,20 +10,27 @@ namespace q8::neondot {
 namespace {
 
 constexpr size_t kGroup = 4;
+using Weight = int8_t;
 
-template <typename Weights>
-Q8_ALWAYS_INLINE void accumulate(int32x4_t (&acc)[kQuads], const int8x16_t (&taps)[kGroup],
-                                 const Weights& weights) {
+inline void interleave(const int8x16_t (&taps)[kGroup], int8x16_t (&operand)[kGroup]) {
   const auto as_pairs = [](int8x16_t bytes) { return vreinterpretq_s16_s8(bytes); };
   const auto as_bytes = [](int16x8_t pairs) { return vreinterpretq_s8_s16(pairs); };
   const int16x8_t low01 = as_pairs(vzip1q_s8(taps[0], taps[1]));
   const int16x8_t high01 = as_pairs(vzip2q_s8(taps[0], taps[1]));
   const int16x8_t low23 = as_pairs(vzip1q_s8(taps[2], taps[3]));
   const int16x8_t high23 = as_pairs(vzip2q_s8(taps[2], taps[3]));
-  acc[0] = vdotq_s32(acc[0], as_bytes(vzip1q_s16(low01, low23)), weights(0));
-  acc[1] = vdotq_s32(acc[1], as_bytes(vzip2q_s16(low01, low23)), weights(1));
-  acc[2] = vdotq_s32(acc[2], as_bytes(vzip1q_s16(high01, high23)), weights(2));
-  acc[3] = vdotq_s32(acc[3], as_bytes(vzip2q_s16(high01, high23)), weights(3));
+  operand[0] = as_bytes(vzip1q_s16(low01, low23));
+  operand[1] = as_bytes(vzip2q_s16(low01, low23));
+  operand[2] = as_bytes(vzip1q_s16(high01, high23));
+  operand[3] = as_bytes(vzip2q_s16(high01, high23));
+}
+
+template <typename Weights>
+Q8_ALWAYS_INLINE void multiply_add(int32x4_t (&sums)[kQuads], const int8x16_t (&operand)[kGroup],
+                                   const Weights& weights) {
+  unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
+    sums[q] = vdotq_s32(sums[q], operand[q], weights(q));
+  });
 }
 
 }  // namespace
@@ -33,6 +40,6 @@ Q8_ALWAYS_INLINE void accumulate(int32x4_t (&acc)[kQuads], const int8x16_t (&tap
 
 namespace q8::neondot {
 
-extern const ConvKernels kConv = {depthwise_packed_bytes, pack_depthwise, depthwise};
+extern const ConvKernels kConv = kConvKernels;
 
 }  // namespace q8::neondot

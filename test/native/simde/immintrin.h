@@ -87,6 +87,28 @@ Q8_EMULATED __m512i cvtepi8_epi16(const __m256i& v) {
   return result;
 }
 
+Q8_EMULATED __m512i cvtepu8_epi16(const __m256i& v) {
+  uint8_t from[32];
+  uint16_t to[32];
+  std::memcpy(from, &v, sizeof(from));
+  for (size_t i = 0; i < 32; ++i) to[i] = from[i];
+  __m512i result;
+  std::memcpy(&result, to, sizeof(to));
+  return result;
+}
+
+Q8_EMULATED __m512i permutexvar_epi64(const __m512i& index, const __m512i& v) {
+  uint64_t from[8];
+  uint64_t at[8];
+  uint64_t to[8];
+  std::memcpy(from, &v, sizeof(from));
+  std::memcpy(at, &index, sizeof(at));
+  for (size_t i = 0; i < 8; ++i) to[i] = from[at[i] % 8];
+  __m512i result;
+  std::memcpy(&result, to, sizeof(to));
+  return result;
+}
+
 template <typename Lane, typename Vector>
 __attribute__((noinline)) void mask_store(void* out, uint64_t mask, const Vector& v) {
   constexpr size_t kLanes = sizeof(Vector) / sizeof(Lane);
@@ -152,6 +174,8 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #undef _mm512_dpbusd_epi32
 #undef _mm512_madd_epi16
 #undef _mm512_cvtepi8_epi16
+#undef _mm512_cvtepu8_epi16
+#undef _mm512_permutexvar_epi64
 #undef _mm512_maskz_loadu_epi8
 #define _mm512_add_epi32 q8_emulation::add_epi32
 #define _mm512_sub_epi32 q8_emulation::sub_epi32
@@ -164,6 +188,8 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #define _mm256_dpbusd_avx_epi32 q8_emulation::dpbusd<__m256i>
 #define _mm512_madd_epi16 q8_emulation::madd_epi16
 #define _mm512_cvtepi8_epi16 q8_emulation::cvtepi8_epi16
+#define _mm512_cvtepu8_epi16 q8_emulation::cvtepu8_epi16
+#define _mm512_permutexvar_epi64 q8_emulation::permutexvar_epi64
 #define _mm512_mask_storeu_epi32 q8_emulation::mask_store<int32_t>
 #define _mm512_mask_storeu_ps q8_emulation::mask_store<float>
 #define _mm512_maskz_loadu_epi8 q8_emulation::maskz_load_bytes
