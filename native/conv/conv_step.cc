@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// float32 convolution: the same lowering as qconv_step.cc on the float GEMM. Padding taps read
-/// zeros.
+/// float32 convolution: an implicit GEMM that reads the image in place, tap by tap, or a depthwise
+/// kernel. Padding taps read zeros.
 #include "conv/conv_step.h"
 
 #include <algorithm>
@@ -60,29 +60,39 @@ class Conv final : public Step {
   }
 
  private:
+  /// Taps of fewer floats are copied together: starting them over and over would cost more.
+  static constexpr size_t kMinSegment = 8;
+  /// Pixels of a depthwise convolution whose taps are resolved at a time.
+  static constexpr size_t kDepthwisePixels = 48;
+
   static const uint8_t** tap_scratch(size_t count) {
     thread_local std::vector<const uint8_t*> taps;
     if (taps.size() < count) taps.resize(count);
     return taps.data();
   }
 
+  const uint8_t* outside() const { return reinterpret_cast<const uint8_t*>(zeros_.data()); }
+
   Status run_depthwise(const RunContext& context) const {
     const uint8_t* x = context.data<const uint8_t>(x_);
     float* y = context.data<float>(y_);
     const size_t taps = geometry_.taps();
     const size_t channels = geometry_.channels;
-    for_parts(
-        context, geometry_.pixels(), taps * channels * sizeof(float),
-        [&](size_t first, size_t count) {
-          const uint8_t** sources = tap_scratch(taps);
-          for (size_t p = first; p < first + count; ++p) {
-            window_.resolve(x, p, 1, reinterpret_cast<const uint8_t*>(zeros_.data()), sources);
-            kernels_.depthwise_f32(channels, taps, reinterpret_cast<const float* const*>(sources),
-                                   weights_->depthwise_weights(),
-                                   bias_.empty() ? nullptr : bias_.data(), lo_, hi_,
-                                   y + p * channels);
-          }
-        });
+    const FloatEpilogue epilogue = {bias_.empty() ? nullptr : bias_.data(), lo_, hi_};
+    for_parts(context, geometry_.pixels(), taps * channels * sizeof(float),
+              [&](size_t first, size_t count) {
+                const uint8_t** sources = tap_scratch(kDepthwisePixels * taps);
+                for (size_t p = first; p < first + count; p += kDepthwisePixels) {
+                  if (is_aborted(context.cancel)) return;
+                  const size_t pixels = std::min(kDepthwisePixels, first + count - p);
+                  window_.resolve(x, p, pixels, outside(), sources);
+                  kernels_.depthwise_f32(pixels, channels, taps,
+                                         reinterpret_cast<const float* const*>(sources),
+                                         weights_->depthwise_weights(), epilogue,
+                                         y + p * channels);
+                }
+              });
+    if (is_aborted(context.cancel)) return {Code::kAborted, "The run was aborted."};
     return {};
   }
 
@@ -95,11 +105,9 @@ class Conv final : public Step {
       call.kernels = &kernels_;
       call.m = geometry_.pixels();
       call.n = dims.group_outputs();
-      call.k = dims.depth();
+      call.segment = dims.group_channels;
       call.b = weights_->group(g).data();
-      call.bias = bias_.empty() ? nullptr : bias_.data() + g * bias_stride_;
-      call.lo = lo_;
-      call.hi = hi_;
+      call.epilogue = {bias_.empty() ? nullptr : bias_.data() + g * bias_stride_, lo_, hi_};
       call.c = context.data<float>(y_) + g * dims.group_outputs();
       call.ldc = dims.out_channels;
       call.threads = context.threads;
@@ -107,9 +115,21 @@ class Conv final : public Step {
       if (geometry_.is_pointwise()) {
         call.a = first_channel;
         call.lda = geometry_.channels;
+      } else if (dims.group_channels >= kMinSegment) {
+        call.segments = dims.taps();
+        // Windows overlap: a pixel adds the rows and columns that its neighbours do not have.
+        call.row_bytes =
+            std::min(dims.depth(), geometry_.stride_height * geometry_.stride_width *
+                                       geometry_.channels) *
+            sizeof(float);
+        call.resolve = [this, first_channel](size_t first, size_t count, const float** source) {
+          window_.resolve(reinterpret_cast<const uint8_t*>(first_channel), first, count, outside(),
+                          reinterpret_cast<const uint8_t**>(source));
+        };
       } else {
-        call.gather = [this, first_channel](size_t first, size_t count, float* dst) {
-          gather(first_channel, first, count, dst);
+        call.segment = dims.depth();
+        call.resolve = [this, first_channel](size_t first, size_t count, const float** source) {
+          gather(first_channel, first, count, source);
         };
       }
       const Status status = run_gemm_f32(call);
@@ -118,14 +138,27 @@ class Conv final : public Step {
     return {};
   }
 
-  void gather(const float* x, size_t first, size_t count, float* dst) const {
+  /// Copies the windows of `count` pixels, taps that follow each other in one go.
+  void gather(const float* x, size_t first, size_t count, const float** rows) const {
+    thread_local std::vector<float> gathered;
     const size_t taps = geometry_.taps();
+    const size_t depth = weights_->dims().depth();
     const size_t channels = weights_->dims().group_channels;
+    if (gathered.size() < count * depth) gathered.resize(count * depth);
     const uint8_t** sources = tap_scratch(count * taps);
-    window_.resolve(reinterpret_cast<const uint8_t*>(x), first, count,
-                    reinterpret_cast<const uint8_t*>(zeros_.data()), sources);
-    for (size_t i = 0; i < count * taps; ++i)
-      std::memcpy(dst + i * channels, sources[i], channels * sizeof(float));
+    window_.resolve(reinterpret_cast<const uint8_t*>(x), first, count, outside(), sources);
+    float* to = gathered.data();
+    for (size_t p = 0; p < count; ++p) {
+      rows[p] = to;
+      for (size_t t = 0; t < taps;) {
+        const float* from = reinterpret_cast<const float*>(sources[p * taps + t]);
+        size_t run = channels;
+        while (++t < taps && sources[p * taps + t] == reinterpret_cast<const uint8_t*>(from + run))
+          run += channels;
+        for (size_t i = 0; i < run; ++i) to[i] = from[i];
+        to += run;
+      }
+    }
   }
 
   const VectorKernels& kernels_;

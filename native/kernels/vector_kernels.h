@@ -61,6 +61,14 @@ struct CodeParams {
   uint8_t flip;
 };
 
+/// What happens to float sums before they are stored: y = clamp(sum + bias, lo, hi), NaN kept.
+struct FloatEpilogue {
+  /// One value per column (in whole panels) or channel; null = none.
+  const float* bias;
+  float lo;
+  float hi;
+};
+
 struct VectorKernels {
   // Quantization.
   void (*quantize)(size_t n, const float* x, const QuantizeParams& params, uint8_t* y);
@@ -94,17 +102,20 @@ struct VectorKernels {
   void (*max_pool_s8)(size_t channels, size_t taps, const int8_t* const* source, int8_t* y);
   void (*max_pool_f32)(size_t channels, size_t taps, const float* const* source, float* y);
 
-  // Float GEMM and convolution. Each result is fma over k in order from 0, then + bias, then clamp
-  // to [lo, hi].
-  /// Rows of a tile of gemm_f32.
+  // Float GEMM and convolution. Each result is fma over k in order from 0, then the epilogue.
+  /// Rows and panels of 16 columns of a tile of gemm_f32.
   size_t gemm_f32_rows;
-  /// C[rows x cols], rows <= gemm_f32_rows, cols <= 16. A row-major, `lda` elements between rows;
-  /// `b` one panel, k rows of 16 floats; `bias` 16 floats or null.
-  void (*gemm_f32)(size_t rows, size_t cols, size_t k, const float* a, size_t lda, const float* b,
-                   const float* bias, float lo, float hi, float* c, size_t ldc);
-  /// One pixel; weights are [taps][channels].
-  void (*depthwise_f32)(size_t channels, size_t taps, const float* const* source,
-                        const float* weights, const float* bias, float lo, float hi, float* y);
+  size_t gemm_f32_panels;
+  /// C[rows x cols], rows <= gemm_f32_rows, cols <= 16 * gemm_f32_panels. Row r of A is `segments`
+  /// runs of `segment` floats, source[r * segments + s], read in place. `b`: panels of k = segments
+  /// * segment rows of 16 floats, one after the other.
+  void (*gemm_f32)(size_t rows, size_t cols, size_t segments, size_t segment,
+                   const float* const* source, const float* b, const FloatEpilogue& epilogue,
+                   float* c, size_t ldc);
+  /// source[p * taps + t] points to the channels of tap t of pixel p; weights are [taps][channels].
+  /// Pixels of y are `channels` apart.
+  void (*depthwise_f32)(size_t pixels, size_t channels, size_t taps, const float* const* source,
+                        const float* weights, const FloatEpilogue& epilogue, float* y);
 
   // Float elementwise. Transcendental functions are within 4 ulp unless the result is denormal;
   // gelu of negative numbers, which cancels, is within 1e-6 absolutely.

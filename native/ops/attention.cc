@@ -122,14 +122,14 @@ class Attention final : public Step {
 
     GemmF32Call call;
     call.kernels = &kernels_;
-    call.lo = -std::numeric_limits<float>::infinity();
-    call.hi = std::numeric_limits<float>::infinity();
+    call.epilogue.lo = -std::numeric_limits<float>::infinity();
+    call.epilogue.hi = std::numeric_limits<float>::infinity();
     call.threads = 1;
     call.cancel = context.cancel;
     for (size_t row = first; row < last && !is_aborted(context.cancel); row += kBlockRows) {
       call.m = std::min(kBlockRows, last - row);
       call.n = keys_;
-      call.k = size_;
+      call.segment = size_;
       call.a = q_.row(context, b * length_ + row) + h * size_;
       call.lda = q_.stride;
       call.b = keys;
@@ -139,7 +139,7 @@ class Attention final : public Step {
       for (size_t i = 0; i < call.m; ++i)
         normalize(context, b, h, row + i, mask, scores + i * keys_);
       call.n = value_size_;
-      call.k = keys_;
+      call.segment = keys_;
       call.a = scores;
       call.lda = keys_;
       call.b = values;

@@ -13,6 +13,8 @@ namespace {
 
 /// Bytes of A that stay in the second-level cache while the panels of B pass by.
 constexpr size_t kBlockBytes = 128 * 1024;
+/// A panel of B that has come into the cache is used by at least so many rows.
+constexpr size_t kMinBlockRows = 24;
 /// Multiply-adds that pay for waking a thread (about 10 us of AVX2).
 constexpr double kMinMacsPerThread = 1 << 18;
 
@@ -49,47 +51,50 @@ void PackedBF32::pack_into(const float* b, size_t k, size_t n, size_t ldb, bool 
 
 Status run_gemm_f32(const GemmF32Call& call) {
   if (call.m == 0 || call.n == 0) return {};
+  const size_t k = call.segments * call.segment;
   const size_t tile_rows = call.kernels->gemm_f32_rows;
-  const size_t panels = ceil_div(call.n, kPanelWidth);
+  const size_t tile_columns = call.kernels->gemm_f32_panels * kPanelWidth;
+  const size_t tiles = ceil_div(call.n, tile_columns);
   const double macs =
-      static_cast<double>(call.m) * static_cast<double>(call.n) * static_cast<double>(call.k);
+      static_cast<double>(call.m) * static_cast<double>(call.n) * static_cast<double>(k);
   const size_t limit = call.threads == 0 ? ThreadPool::instance().size() : call.threads;
   const size_t threads =
       static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
 
-  // Blocks of rows, and for few rows also ranges of panels.
-  size_t block_rows =
-      std::max<size_t>(1, kBlockBytes / sizeof(float) / std::max<size_t>(call.k, 1));
+  // Blocks of rows, and for few rows also ranges of tiles.
+  const size_t row_bytes = call.row_bytes == 0 ? k * sizeof(float) : call.row_bytes;
+  size_t block_rows = std::max(kBlockBytes / std::max<size_t>(row_bytes, 1), kMinBlockRows);
   block_rows = std::min(block_rows, ceil_div(call.m, threads));
-  block_rows = std::max(tile_rows, block_rows / tile_rows * tile_rows);
+  block_rows = ceil_div(block_rows, tile_rows) * tile_rows;
   const size_t blocks = ceil_div(call.m, block_rows);
-  const size_t ranges = blocks >= threads ? 1 : std::min(panels, ceil_div(threads, blocks));
+  const size_t ranges = blocks >= threads ? 1 : std::min(tiles, ceil_div(threads, blocks));
 
   const auto run = [&](size_t index) {
     if (is_aborted(call.cancel)) return;
     const size_t row = index / ranges * block_rows;
     const size_t rows = std::min(block_rows, call.m - row);
-    const size_t first_panel = panels * (index % ranges) / ranges;
-    const size_t last_panel = panels * (index % ranges + 1) / ranges;
-    const float* a = call.a;
-    size_t lda = call.lda;
-    if (call.gather) {
-      thread_local std::vector<float> gathered;
-      if (gathered.size() < rows * call.k) gathered.resize(rows * call.k);
-      call.gather(row, rows, gathered.data());
-      a = gathered.data();
-      lda = call.k;
-    } else if (call.k != 0) {
-      a += row * lda;
+    thread_local std::vector<const float*> source;
+    if (source.size() < rows * call.segments) source.resize(rows * call.segments);
+    if (call.resolve) {
+      call.resolve(row, rows, source.data());
+    } else {
+      for (size_t r = 0; r < rows; ++r)
+        source[r] = call.segment == 0 ? nullptr : call.a + (row + r) * call.lda;
     }
-    for (size_t panel = first_panel; panel < last_panel; ++panel) {
-      const size_t column = panel * kPanelWidth;
-      const size_t columns = std::min(kPanelWidth, call.n - column);
-      for (size_t r = 0; r < rows; r += tile_rows) {
-        call.kernels->gemm_f32(std::min(tile_rows, rows - r), columns, call.k, a + r * lda, lda,
-                               call.b + column * call.k,
-                               call.bias == nullptr ? nullptr : call.bias + column, call.lo,
-                               call.hi, call.c + (row + r) * call.ldc + column, call.ldc);
+    // Rows are dealt out evenly: 13 rows are 5, 4 and 4 rather than 6, 6 and 1.
+    const size_t strips = ceil_div(rows, tile_rows);
+    const size_t last_tile = tiles * (index % ranges + 1) / ranges;
+    for (size_t tile = tiles * (index % ranges) / ranges; tile < last_tile; ++tile) {
+      const size_t column = tile * tile_columns;
+      FloatEpilogue epilogue = call.epilogue;
+      if (epilogue.bias != nullptr) epilogue.bias += column;
+      for (size_t strip = 0; strip < strips; ++strip) {
+        const size_t first = rows * strip / strips;
+        call.kernels->gemm_f32(rows * (strip + 1) / strips - first,
+                               std::min(tile_columns, call.n - column), call.segments,
+                               call.segment, source.data() + first * call.segments,
+                               call.b + column * k, epilogue,
+                               call.c + (row + first) * call.ldc + column, call.ldc);
       }
     }
   };

@@ -40,22 +40,24 @@ struct GemmF32Call {
   const VectorKernels* kernels = nullptr;
   size_t m = 0;
   size_t n = 0;
-  size_t k = 0;
+  /// K in runs of floats: k = segments * segment.
+  size_t segments = 1;
+  size_t segment = 0;
   /// Packed panels.
   const float* b = nullptr;
-  /// Padded to 16 columns; null = none.
-  const float* bias = nullptr;
-  float lo = 0;
-  float hi = 0;
+  FloatEpilogue epilogue = {};
   float* c = nullptr;
   size_t ldc = 0;
   size_t threads = 0;
   const int32_t* cancel = nullptr;
-  /// A: row-major with `lda` elements between rows, or rows that gather(first, count, dst) writes
-  /// densely, if it is set.
+  /// A: row-major with `lda` elements between rows (and one segment), or the segments that
+  /// resolve(first, count, source) points at, source[r * segments + s], if it is set. It is called
+  /// for the rows of a block; what it points at must live until it is called again by the thread.
   const float* a = nullptr;
   size_t lda = 0;
-  std::function<void(size_t first, size_t count, float* dst)> gather;
+  std::function<void(size_t first, size_t count, const float** source)> resolve;
+  /// Bytes that another row of A adds to what a block of rows reads; 0 for those of K.
+  size_t row_bytes = 0;
 };
 
 Status run_gemm_f32(const GemmF32Call& call);

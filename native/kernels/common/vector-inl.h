@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /// Implementation of VectorKernels, compiled into each room with the room's flags. Plain loops that
-/// compilers vectorize; the float GEMM alone uses the room's `F32Lanes` (defined before this file
-/// is included): a type V of kWidth floats, load, store, broadcast, fma, and kRows, the rows of the
-/// GEMM tile that fit its registers. Everything has internal linkage.
+/// compilers vectorize; float GEMM and convolution use the room's `F32Lanes` (defined before this file
+/// is included): a type V of kWidth floats, load, store, broadcast, add, fma, clamp (NaN stays), and
+/// the rows and panels of the GEMM tile that fit its registers. Everything has internal linkage.
 #pragma once
 
 #include "kernels/common/fma-inl.h"
@@ -228,66 +228,136 @@ void max_pool_f32(size_t channels, size_t taps, const float* const* source, floa
 // --------------------------------------------------------------------------------------------------------------------
 // Float GEMM and depthwise convolution.
 
+template <size_t kValue>
+struct Constant {
+  static constexpr size_t value = kValue;
+};
+
 inline float clamp_keep_nan(float x, float lo, float hi) {
   const float raised = x < lo ? lo : x;
   return raised > hi ? hi : raised;
 }
 
-template <size_t kRows>
-inline void gemm_f32_tile(size_t cols, size_t k, const float* a, size_t lda, const float* b,
-                          const float* bias, float lo, float hi, float* c, size_t ldc) {
+inline F32Lanes::V finish_f32(F32Lanes::V sum, const FloatEpilogue& e, size_t column) {
+  if (e.bias != nullptr) sum = F32Lanes::add(sum, F32Lanes::load(e.bias + column));
+  return F32Lanes::clamp(sum, F32Lanes::broadcast(e.lo), F32Lanes::broadcast(e.hi));
+}
+
+/// The epilogue is only reached through its reference, or its bounds would take registers from the
+/// accumulators.
+template <size_t kRows, size_t kPanels>
+void gemm_f32_tile(size_t cols, size_t segments, size_t segment, const float* const* source,
+                   const float* b, const FloatEpilogue& e, float* c, size_t ldc) {
   using V = F32Lanes::V;
-  constexpr size_t kVectors = 16 / F32Lanes::kWidth;
-  V acc[kRows][kVectors];
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  constexpr size_t kVectors = 16 / kWidth;
+  const size_t panel_stride = segments * segment * 16;
+  V acc[kRows][kPanels * kVectors];
   for (size_t r = 0; r < kRows; ++r) {
-    for (size_t v = 0; v < kVectors; ++v) acc[r][v] = F32Lanes::broadcast(0.0f);
+    for (size_t v = 0; v < kPanels * kVectors; ++v) acc[r][v] = F32Lanes::broadcast(0.0f);
   }
-  for (size_t i = 0; i < k; ++i, b += 16) {
-    V vb[kVectors];
-    for (size_t v = 0; v < kVectors; ++v) vb[v] = F32Lanes::load(b + v * F32Lanes::kWidth);
+  for (size_t s = 0; s < segments; ++s) {
+    const float* row[kRows];
+    for (size_t r = 0; r < kRows; ++r) row[r] = source[r * segments + s];
+    for (size_t i = 0; i < segment; ++i, b += 16) {
+      V vb[kPanels * kVectors];
+      for (size_t v = 0; v < kPanels * kVectors; ++v)
+        vb[v] = F32Lanes::load(b + v / kVectors * panel_stride + v % kVectors * kWidth);
+      for (size_t r = 0; r < kRows; ++r) {
+        const V va = F32Lanes::broadcast(row[r][i]);
+        for (size_t v = 0; v < kPanels * kVectors; ++v)
+          acc[r][v] = F32Lanes::fma(va, vb[v], acc[r][v]);
+      }
+    }
+  }
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t v = 0; v < kPanels * kVectors; ++v)
+      acc[r][v] = finish_f32(acc[r][v], e, v * kWidth);
+  }
+  if (cols == kPanels * 16) {
     for (size_t r = 0; r < kRows; ++r) {
-      const V va = F32Lanes::broadcast(a[r * lda + i]);
-      for (size_t v = 0; v < kVectors; ++v) acc[r][v] = F32Lanes::fma(va, vb[v], acc[r][v]);
+      for (size_t v = 0; v < kPanels * kVectors; ++v)
+        F32Lanes::store(c + r * ldc + v * kWidth, acc[r][v]);
     }
+    return;
   }
   for (size_t r = 0; r < kRows; ++r) {
-    float row[16];
-    for (size_t v = 0; v < kVectors; ++v) F32Lanes::store(row + v * F32Lanes::kWidth, acc[r][v]);
-    if (bias != nullptr) {
-      for (size_t j = 0; j < 16; ++j) row[j] += bias[j];
-    }
-    for (size_t j = 0; j < 16; ++j) row[j] = clamp_keep_nan(row[j], lo, hi);
-    memcpy(c + r * ldc, row, cols * sizeof(float));
+    float staged[kPanels * 16];
+    for (size_t v = 0; v < kPanels * kVectors; ++v) F32Lanes::store(staged + v * kWidth, acc[r][v]);
+    memcpy(c + r * ldc, staged, cols * sizeof(float));
   }
 }
 
 template <size_t kRows = F32Lanes::kRows>
-void gemm_f32(size_t rows, size_t cols, size_t k, const float* a, size_t lda, const float* b,
-              const float* bias, float lo, float hi, float* c, size_t ldc) {
+void gemm_f32(size_t rows, size_t cols, size_t segments, size_t segment,
+              const float* const* source, const float* b, const FloatEpilogue& e, float* c,
+              size_t ldc) {
   if (rows == kRows) {
-    gemm_f32_tile<kRows>(cols, k, a, lda, b, bias, lo, hi, c, ldc);
+    if constexpr (F32Lanes::kPanels > 1) {
+      if (cols <= 16) return gemm_f32_tile<kRows, 1>(cols, segments, segment, source, b, e, c, ldc);
+    }
+    gemm_f32_tile<kRows, F32Lanes::kPanels>(cols, segments, segment, source, b, e, c, ldc);
   } else if constexpr (kRows > 1) {
-    gemm_f32<kRows - 1>(rows, cols, k, a, lda, b, bias, lo, hi, c, ldc);
+    gemm_f32<kRows - 1>(rows, cols, segments, segment, source, b, e, c, ldc);
   }
 }
 
-void depthwise_f32(size_t channels, size_t taps, const float* const* source, const float* weights,
-                   const float* bias, float lo, float hi, float* y) {
-  for_column_blocks(channels, [&](size_t first, size_t count) {
-    float sum[kColumnBlock] = {};
-    for (size_t t = 0; t < taps; ++t) {
-      const float* row = source[t] + first;
-      const float* w = weights + t * channels + first;
-      Q8_INDEPENDENT
-      for (size_t c = 0; c < count; ++c) sum[c] = fused_multiply_add(row[c], w[c], sum[c]);
+/// kPixels pixels of kVectors vectors of channels from `first` on.
+template <size_t kPixels, size_t kVectors>
+inline void depthwise_f32_tile(size_t first, size_t channels, size_t taps,
+                               const float* const* source, const float* weights,
+                               const FloatEpilogue& e, float* y) {
+  using V = F32Lanes::V;
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  V acc[kPixels][kVectors];
+  for (size_t p = 0; p < kPixels; ++p) {
+    for (size_t v = 0; v < kVectors; ++v) acc[p][v] = F32Lanes::broadcast(0.0f);
+  }
+  for (size_t t = 0; t < taps; ++t) {
+    V w[kVectors];
+    for (size_t v = 0; v < kVectors; ++v)
+      w[v] = F32Lanes::load(weights + t * channels + first + v * kWidth);
+    for (size_t p = 0; p < kPixels; ++p) {
+      const float* x = source[p * taps + t] + first;
+      for (size_t v = 0; v < kVectors; ++v)
+        acc[p][v] = F32Lanes::fma(F32Lanes::load(x + v * kWidth), w[v], acc[p][v]);
     }
-    if (bias != nullptr) {
-      Q8_INDEPENDENT
-      for (size_t c = 0; c < count; ++c) sum[c] += bias[first + c];
+  }
+  for (size_t p = 0; p < kPixels; ++p) {
+    for (size_t v = 0; v < kVectors; ++v) {
+      const size_t column = first + v * kWidth;
+      F32Lanes::store(y + p * channels + column, finish_f32(acc[p][v], e, column));
     }
-    Q8_INDEPENDENT
-    for (size_t c = 0; c < count; ++c) y[first + c] = clamp_keep_nan(sum[c], lo, hi);
-  });
+  }
+}
+
+/// Tiles of 3 pixels x 4 vectors: 12 accumulators + 4 of weights, products of memory operands.
+void depthwise_f32(size_t pixels, size_t channels, size_t taps, const float* const* source,
+                   const float* weights, const FloatEpilogue& e, float* y) {
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  constexpr size_t kPixels = 3;
+  size_t p = 0;
+  const auto tile = [&](auto count) {
+    constexpr size_t kCount = decltype(count)::value;
+    const float* const* taps_of = source + p * taps;
+    float* out = y + p * channels;
+    size_t c = 0;
+    for (; c + 4 * kWidth <= channels; c += 4 * kWidth)
+      depthwise_f32_tile<kCount, 4>(c, channels, taps, taps_of, weights, e, out);
+    for (; c + kWidth <= channels; c += kWidth)
+      depthwise_f32_tile<kCount, 1>(c, channels, taps, taps_of, weights, e, out);
+    for (; c < channels; ++c) {
+      for (size_t q = 0; q < kCount; ++q) {
+        float sum = 0.0f;
+        for (size_t t = 0; t < taps; ++t)
+          sum = fused_multiply_add(taps_of[q * taps + t][c], weights[t * channels + c], sum);
+        if (e.bias != nullptr) sum += e.bias[c];
+        out[q * channels + c] = clamp_keep_nan(sum, e.lo, e.hi);
+      }
+    }
+  };
+  for (; p + kPixels <= pixels; p += kPixels) tile(Constant<kPixels>{});
+  for (; p < pixels; ++p) tile(Constant<1>{});
 }
 
 // --------------------------------------------------------------------------------------------------------------------
@@ -580,6 +650,7 @@ constexpr VectorKernels kVectorKernels = {
     max_pool_s8,
     max_pool_f32,
     F32Lanes::kRows,
+    F32Lanes::kPanels,
     gemm_f32<F32Lanes::kRows>,
     depthwise_f32,
     unary,

@@ -11,10 +11,16 @@ struct F32Lanes {
   using V = float32x4_t;
   static constexpr size_t kWidth = 4;
   static constexpr size_t kRows = 6;
+  static constexpr size_t kPanels = 1;
   static V load(const float* p) { return vld1q_f32(p); }
   static void store(float* p, V v) { vst1q_f32(p, v); }
   static V broadcast(float v) { return vdupq_n_f32(v); }
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
+  static V add(V a, V b) { return vaddq_f32(a, b); }
+  static V clamp(V v, V lo, V hi) {
+    const V raised = vbslq_f32(vcltq_f32(v, lo), lo, v);
+    return vbslq_f32(vcgtq_f32(raised, hi), hi, raised);
+  }
 };
 
 }  // namespace

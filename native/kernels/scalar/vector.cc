@@ -11,10 +11,16 @@ struct F32Lanes {
   using V = float;
   static constexpr size_t kWidth = 1;
   static constexpr size_t kRows = 1;
+  static constexpr size_t kPanels = 1;
   static V load(const float* p) { return *p; }
   static void store(float* p, V v) { *p = v; }
   static V broadcast(float v) { return v; }
   static V fma(V a, V b, V c) { return fused_multiply_add(a, b, c); }
+  static V add(V a, V b) { return a + b; }
+  static V clamp(V v, V lo, V hi) {
+    const V raised = v < lo ? lo : v;
+    return raised > hi ? hi : raised;
+  }
 };
 
 }  // namespace
