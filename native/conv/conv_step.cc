@@ -88,8 +88,7 @@ class Conv final : public Step {
                   window_.resolve(x, p, pixels, outside(), sources);
                   kernels_.depthwise_f32(pixels, channels, taps,
                                          reinterpret_cast<const float* const*>(sources),
-                                         weights_->depthwise_weights(), epilogue,
-                                         y + p * channels);
+                                         weights_->depthwise_weights(), epilogue, y + p * channels);
                 }
               });
     if (is_aborted(context.cancel)) return {Code::kAborted, "The run was aborted."};
@@ -118,10 +117,9 @@ class Conv final : public Step {
       } else if (dims.group_channels >= kMinSegment) {
         call.segments = dims.taps();
         // Windows overlap: a pixel adds the rows and columns that its neighbours do not have.
-        call.row_bytes =
-            std::min(dims.depth(), geometry_.stride_height * geometry_.stride_width *
-                                       geometry_.channels) *
-            sizeof(float);
+        call.row_bytes = std::min(dims.depth(), geometry_.stride_height * geometry_.stride_width *
+                                                    geometry_.channels) *
+                         sizeof(float);
         call.resolve = [this, first_channel](size_t first, size_t count, const float** source) {
           window_.resolve(reinterpret_cast<const uint8_t*>(first_channel), first, count, outside(),
                           reinterpret_cast<const uint8_t**>(source));

@@ -50,7 +50,8 @@ Status PackedConv::pack_depthwise(const uint8_t* w, bool is_signed, const int32_
   const ConvKernels& kernels = *table_->conv;
   const size_t channels = dims_.out_channels;
   const size_t padded = (channels + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
-  const size_t bytes = kernels.depthwise_packed_bytes(channels, dims_.kernel_height, dims_.kernel_width);
+  const size_t bytes =
+      kernels.depthwise_packed_bytes(channels, dims_.kernel_height, dims_.kernel_width);
   depthwise_ = AlignedBuffer(bytes);
   if (depthwise_.data() == nullptr && bytes != 0) {
     return {Code::kOutOfMemory, "Cannot allocate memory for packed depthwise weights."};
@@ -58,8 +59,8 @@ Status PackedConv::pack_depthwise(const uint8_t* w, bool is_signed, const int32_
   channel_sum_.assign(padded, 0);
   // Canonical weights are s8 on every ISA.
   const int32_t shift = is_signed ? 0 : 128;
-  kernels.pack_depthwise(channels, dims_.kernel_height, dims_.kernel_width, w,
-                         is_signed ? 0 : 0x80, depthwise_.data(), channel_sum_.data());
+  kernels.pack_depthwise(channels, dims_.kernel_height, dims_.kernel_width, w, is_signed ? 0 : 0x80,
+                         depthwise_.data(), channel_sum_.data());
   std::vector<int32_t> canonical(padded, 0);
   bool any = false;
   for (size_t c = 0; c < channels; ++c) {

@@ -278,8 +278,7 @@ class DepthwiseQConv final : public Step {
     const size_t threads = context.thread_count();
     const size_t phases = window_.phases();
     const size_t row_bytes = std::min(g.width, kMaxBandPixels) * g.channels * g.stride_height;
-    size_t band =
-        std::clamp<size_t>(kBandBytes / std::max<size_t>(row_bytes, 1), 1, g.out_height);
+    size_t band = std::clamp<size_t>(kBandBytes / std::max<size_t>(row_bytes, 1), 1, g.out_height);
     if (threads > 1) band = std::min(band, ceil_div(g.batch * g.out_height, threads * 4));
     const size_t bands = ceil_div(g.out_height, band);
     const size_t parts = ceil_div(ceil_div(g.out_width, phases), kMaxBandPixels);

@@ -10,8 +10,8 @@
 
 namespace q8 {
 
-/// Rows of output pixels of a depthwise convolution (one multiplier per channel). The taps are given
-/// column by column, because neighbouring pixels share columns.
+/// Rows of output pixels of a depthwise convolution (one multiplier per channel). The taps are
+/// given column by column, because neighbouring pixels share columns.
 struct DepthwiseArgs {
   size_t rows;
   size_t pixels;

@@ -91,9 +91,8 @@ Status run_gemm_f32(const GemmF32Call& call) {
       for (size_t strip = 0; strip < strips; ++strip) {
         const size_t first = rows * strip / strips;
         call.kernels->gemm_f32(rows * (strip + 1) / strips - first,
-                               std::min(tile_columns, call.n - column), call.segments,
-                               call.segment, source.data() + first * call.segments,
-                               call.b + column * k, epilogue,
+                               std::min(tile_columns, call.n - column), call.segments, call.segment,
+                               source.data() + first * call.segments, call.b + column * k, epilogue,
                                call.c + (row + first) * call.ldc + column, call.ldc);
       }
     }

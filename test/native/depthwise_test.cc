@@ -50,10 +50,8 @@ void check_depthwise(const Level& level, size_t channels, const Kernel& kernel, 
   GuardedBuffer<uint8_t> w(channels * taps);
   for (size_t i = 0; i < w.size(); ++i) w[i] = code(fill == 0 ? 1 : fill, i, random);
 
-  GuardedBuffer<uint8_t> packed((level.conv->depthwise_packed_bytes(channels, kernel.height,
-                                                                   kernel.width) +
-                                 63) /
-                                64 * 64);
+  GuardedBuffer<uint8_t> packed(
+      (level.conv->depthwise_packed_bytes(channels, kernel.height, kernel.width) + 63) / 64 * 64);
   GuardedBuffer<int32_t> channel_sum(padded);
   level.conv->pack_depthwise(channels, kernel.height, kernel.width, w.data(), flip_w, packed.data(),
                              channel_sum.data());
@@ -141,9 +139,9 @@ Q8_TEST(depthwise_equals_the_definition) {
   for (const Level& level : runnable_levels()) {
     for (const size_t channels :
          {1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 63, 64, 65, 80, 96, 127, 128, 129, 200}) {
-      for (const Kernel& kernel : {Kernel{1, 1, 1}, Kernel{1, 2, 1}, Kernel{3, 1, 1},
-                                   Kernel{2, 2, 2}, Kernel{1, 5, 2}, Kernel{7, 1, 1},
-                                   Kernel{4, 4, 3}, Kernel{3, 5, 1}, Kernel{7, 7, 4}}) {
+      for (const Kernel& kernel :
+           {Kernel{1, 1, 1}, Kernel{1, 2, 1}, Kernel{3, 1, 1}, Kernel{2, 2, 2}, Kernel{1, 5, 2},
+            Kernel{7, 1, 1}, Kernel{4, 4, 3}, Kernel{3, 5, 1}, Kernel{7, 7, 4}}) {
         const size_t pixels = 1 + random.below(3);
         const OutKind kind = kKinds[random.below(4)];
         for (const bool zero_points : {false, true})
@@ -161,8 +159,8 @@ Q8_TEST(depthwise_windows_that_roll) {
         for (const size_t step : {1, 2, 3, 5}) {
           for (const OutKind kind : kKinds) {
             const size_t pixels = 1 + random.below(9);
-            check_depthwise(level, channels, {size, size, step}, pixels, kind,
-                            random.below(4) == 0, random);
+            check_depthwise(level, channels, {size, size, step}, pixels, kind, random.below(4) == 0,
+                            random);
           }
         }
       }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Depthwise convolution for AVX2. Bytes are widened to 16 bits and interleaved with those of the
-/// row below, and VPMADDWD multiplies the pairs by pairs of weights: exact, and two products for one
-/// instruction. A column of a rolling 3x3 window costs 16 channels 3 VPMOVZXBW and 4 unpacks; a
+/// row below, and VPMADDWD multiplies the pairs by pairs of weights: exact, and two products for
+/// one instruction. A column of a rolling 3x3 window costs 16 channels 3 VPMOVZXBW and 4 unpacks; a
 /// pixel takes 10 VPMADDWD with weights from memory, 10 VPADDD and 13 instructions of epilogue: 40
 /// in all, 10 cycles of Zen 3's four pipes.
 #define Q8_TARGET avx2

@@ -4,6 +4,7 @@
 #include <immintrin.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace q8 {
 namespace {
@@ -20,6 +21,46 @@ struct F32Lanes {
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
   /// Both instructions give their second operand when one is NaN.
   static V clamp(V v, V lo, V hi) { return _mm256_min_ps(hi, _mm256_max_ps(lo, v)); }
+};
+
+/// VPSHUFB looks up the low four bits of a code and gives 0 where bit 7 is set. Running through the
+/// sixteen rows of the table, 16 is subtracted from the codes (saturating at -128) from row to row:
+/// they turn negative behind their own row, so that exactly the rows up to it contribute, and as
+/// row k holds row k xor row k - 1, their sum is the row itself. Each half of the table has a chain
+/// of its own, the second for codes with bit 7 flipped.
+struct CodeLanes {
+  static constexpr size_t kWidth = 32;
+
+  class Table {
+   public:
+    explicit Table(const uint8_t* codes) {
+      for (size_t k = 0; k < 16; ++k) {
+        rows_[k] = _mm256_broadcastsi128_si256(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + 16 * k)));
+      }
+      for (size_t k = 15; k > 0; --k) {
+        if (k != 8) rows_[k] = _mm256_xor_si256(rows_[k], rows_[k - 1]);
+      }
+    }
+
+    void map(const uint8_t* x, uint8_t* y) const {
+      const __m256i sixteen = _mm256_set1_epi8(16);
+      __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x));
+      __m256i high = _mm256_xor_si256(low, _mm256_set1_epi8(-128));
+      __m256i from_low = _mm256_shuffle_epi8(rows_[0], low);
+      __m256i from_high = _mm256_shuffle_epi8(rows_[8], high);
+      for (size_t k = 1; k < 8; ++k) {
+        low = _mm256_subs_epi8(low, sixteen);
+        high = _mm256_subs_epi8(high, sixteen);
+        from_low = _mm256_xor_si256(from_low, _mm256_shuffle_epi8(rows_[k], low));
+        from_high = _mm256_xor_si256(from_high, _mm256_shuffle_epi8(rows_[8 + k], high));
+      }
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm256_or_si256(from_low, from_high));
+    }
+
+   private:
+    __m256i rows_[16];
+  };
 };
 
 }  // namespace

@@ -23,7 +23,8 @@
 ///   add_inputs(Sums&, Operand)
 ///   subtract_inputs(Sums&, Sums of inputs)   times the zero points of the weights
 ///   finish(Sums, out)      the epilogue
-/// `whole` says that all channels of the block exist, `flip` that the flip byte may be other than 0.
+/// `whole` says that all channels of the block exist, `flip` that the flip byte may be other than
+/// 0.
 ///
 /// Element i of vector v of Sums and of packed weights is channel_of<vectors>(v, i): the order in
 /// which unpacks leave channels within 128-bit lanes.
@@ -188,9 +189,8 @@ void roll(const Block& block, const DepthwiseArgs& args, const uint8_t* const* c
       }
     });
   };
-  unroll<0, kLive - 1>([&](auto i) Q8_INLINE_LAMBDA {
-    step(i, Index<decltype(i)::kIndex + 1>{}, i);
-  });
+  unroll<0, kLive - 1>([&](auto i)
+                           Q8_INLINE_LAMBDA { step(i, Index<decltype(i)::kIndex + 1>{}, i); });
   for (size_t i = kLive - 1; i < steps; i += kLive) {
     unroll<0, kLive>([&](auto j) Q8_INLINE_LAMBDA {
       constexpr size_t kSlot = (kLive - 1 + decltype(j)::kIndex) % kLive;

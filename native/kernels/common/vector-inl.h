@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 /// Implementation of VectorKernels, compiled into each room with the room's flags. Plain loops that
-/// compilers vectorize; float GEMM and convolution use the room's `F32Lanes` (defined before this file
-/// is included): a type V of kWidth floats, load, store, broadcast, add, fma, clamp (NaN stays), and
-/// the rows and panels of the GEMM tile that fit its registers. Everything has internal linkage.
+/// compilers vectorize; float GEMM and convolution use the room's `F32Lanes` (defined before this
+/// file is included): a type V of kWidth floats, load, store, broadcast, add, fma, clamp (NaN
+/// stays), and the rows and panels of the GEMM tile that fit its registers. Table lookups use its
+/// `CodeLanes`: kWidth codes, 1 if it has nothing, and a Table that is made from 256 codes and maps
+/// kWidth codes at a time. Everything has internal linkage.
 #pragma once
 
 #include "kernels/common/fma-inl.h"
@@ -83,8 +85,17 @@ void dequantize_s32_columns(size_t n, const int32_t* x, const float* scale,
     y[i] = static_cast<float>(wrapping_sub(x[i], zero_point[i])) * scale[i];
 }
 
+template <class Lanes>
 void lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
-  for (size_t i = 0; i < n; ++i) y[i] = table[x[i]];
+  size_t i = 0;
+  if constexpr (Lanes::kWidth > 1) {
+    // Fewer codes do not pay for the preparation.
+    if (n >= 4 * Lanes::kWidth) {
+      const typename Lanes::Table prepared(table);
+      for (; i + Lanes::kWidth <= n; i += Lanes::kWidth) prepared.map(x + i, y + i);
+    }
+  }
+  for (; i < n; ++i) y[i] = table[x[i]];
 }
 
 template <class Op>
@@ -289,9 +300,8 @@ void gemm_f32_tile(size_t cols, size_t segments, size_t segment, const float* co
 }
 
 template <size_t kRows = F32Lanes::kRows>
-void gemm_f32(size_t rows, size_t cols, size_t segments, size_t segment,
-              const float* const* source, const float* b, const FloatEpilogue& e, float* c,
-              size_t ldc) {
+void gemm_f32(size_t rows, size_t cols, size_t segments, size_t segment, const float* const* source,
+              const float* b, const FloatEpilogue& e, float* c, size_t ldc) {
   if (rows == kRows) {
     if constexpr (F32Lanes::kPanels > 1) {
       if (cols <= 16) return gemm_f32_tile<kRows, 1>(cols, segments, segment, source, b, e, c, ldc);
@@ -641,7 +651,7 @@ constexpr VectorKernels kVectorKernels = {
     dequantize_columns,
     dequantize_s32,
     dequantize_s32_columns,
-    lut,
+    lut<CodeLanes>,
     qbinary,
     sum_rows,
     qaverage_pool,

@@ -72,8 +72,8 @@ class Block {
   }
 
   Q8_ALWAYS_INLINE Raw load(const uint8_t* p) const {
-    __m128i bytes = kWhole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))
-                           : load_below_16(p, live_);
+    __m128i bytes =
+        kWhole ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)) : load_below_16(p, live_);
     if constexpr (kFlip) bytes = _mm_xor_si128(bytes, flip_);
     return spread(bytes);
   }
@@ -86,9 +86,7 @@ class Block {
   }
 
   Q8_ALWAYS_INLINE Sums start() const { return {{bias_[0], bias_[1]}}; }
-  static Q8_ALWAYS_INLINE Sums zero() {
-    return {{_mm256_setzero_si256(), _mm256_setzero_si256()}};
-  }
+  static Q8_ALWAYS_INLINE Sums zero() { return {{_mm256_setzero_si256(), _mm256_setzero_si256()}}; }
 
   static Q8_ALWAYS_INLINE void multiply_add(Sums& sums, const Operand& operand,
                                             const uint8_t* weights) {
@@ -103,8 +101,7 @@ class Block {
   }
   Q8_ALWAYS_INLINE void subtract_inputs(Sums& sums, const Sums& inputs) const {
     for (size_t i = 0; i < 2; ++i) {
-      sums.v[i] =
-          _mm256_sub_epi32(sums.v[i], _mm256_mullo_epi32(zero_point_[i], inputs.v[i]));
+      sums.v[i] = _mm256_sub_epi32(sums.v[i], _mm256_mullo_epi32(zero_point_[i], inputs.v[i]));
     }
   }
 

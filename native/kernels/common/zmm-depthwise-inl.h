@@ -63,9 +63,9 @@ class Block {
   Q8_ALWAYS_INLINE Raw load(const uint8_t* p) const {
     __m512i bytes;
     if constexpr (kWhole) {
-      bytes = kVectors == 4 ? _mm512_loadu_si512(p)
-                            : _mm512_castsi256_si512(
-                                  _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+      bytes = kVectors == 4
+                  ? _mm512_loadu_si512(p)
+                  : _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
     } else {
       bytes = _mm512_maskz_loadu_epi8(mask_, p);
     }
@@ -168,8 +168,7 @@ class Block {
     constexpr size_t kPiece = 4 * kVectors;
     const size_t readable = (live_ + 15) / 16 * 16;
     __m512i value = _mm512_castsi128_si512(_mm_loadu_si128(p));
-    if (readable > kPiece)
-      value = _mm512_inserti32x4(value, _mm_loadu_si128(p + kVectors), 1);
+    if (readable > kPiece) value = _mm512_inserti32x4(value, _mm_loadu_si128(p + kVectors), 1);
     if (readable > 2 * kPiece)
       value = _mm512_inserti32x4(value, _mm_loadu_si128(p + 2 * kVectors), 2);
     if (readable > 3 * kPiece)

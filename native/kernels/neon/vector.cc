@@ -3,6 +3,7 @@
 #include <arm_neon.h>
 
 #include <cstddef>
+#include <cstdint>
 
 namespace q8 {
 namespace {
@@ -21,6 +22,34 @@ struct F32Lanes {
     const V raised = vbslq_f32(vcltq_f32(v, lo), lo, v);
     return vbslq_f32(vcgtq_f32(raised, hi), hi, raised);
   }
+};
+
+/// TBL of 64 codes at a time; TBX leaves alone what lies outside of its rows.
+struct CodeLanes {
+  static constexpr size_t kWidth = 16;
+
+  class Table {
+   public:
+    explicit Table(const uint8_t* codes) {
+      for (size_t k = 0; k < 4; ++k) {
+        for (size_t i = 0; i < 4; ++i) rows_[k].val[i] = vld1q_u8(codes + 64 * k + 16 * i);
+      }
+    }
+
+    void map(const uint8_t* x, uint8_t* y) const {
+      const uint8x16_t step = vdupq_n_u8(64);
+      uint8x16_t at = vld1q_u8(x);
+      uint8x16_t result = vqtbl4q_u8(rows_[0], at);
+      for (size_t k = 1; k < 4; ++k) {
+        at = vsubq_u8(at, step);
+        result = vqtbx4q_u8(result, rows_[k], at);
+      }
+      vst1q_u8(y, result);
+    }
+
+   private:
+    uint8x16x4_t rows_[4];
+  };
 };
 
 }  // namespace

@@ -28,9 +28,8 @@ inline void interleave(const int8x16_t (&taps)[kGroup], int8x16_t (&operand)[kGr
 template <typename Weights>
 Q8_ALWAYS_INLINE void multiply_add(int32x4_t (&sums)[kQuads], const int8x16_t (&operand)[kGroup],
                                    const Weights& weights) {
-  unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA {
-    sums[q] = vdotq_s32(sums[q], operand[q], weights(q));
-  });
+  unroll<0, kQuads>([&](auto q)
+                        Q8_INLINE_LAMBDA { sums[q] = vdotq_s32(sums[q], operand[q], weights(q)); });
 }
 
 }  // namespace

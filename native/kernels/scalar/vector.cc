@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Vector operators in portable C++: the reference that every other room must equal bit for bit.
 #include <cstddef>
+#include <cstdint>
 
 #include "kernels/common/fma-inl.h"
 
@@ -21,6 +22,10 @@ struct F32Lanes {
     const V raised = v < lo ? lo : v;
     return raised > hi ? hi : raised;
   }
+};
+
+struct CodeLanes {
+  static constexpr size_t kWidth = 1;
 };
 
 }  // namespace
