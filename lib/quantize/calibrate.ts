@@ -17,7 +17,7 @@ import { openQ8 } from './engines/q8';
 import { entropyRange, mseRange, percentileRange } from './observers/clipping';
 import { HistogramObserver } from './observers/histogram';
 import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
-import { allFinite, type Observer } from './observers/observer';
+import { finiteExtremes, type Observer } from './observers/observer';
 import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import type { Range } from './scale';
 
@@ -228,7 +228,7 @@ function checkTensor({ name, type }: Value, given: unknown, where: string): Tens
       code: 'ERR_Q8_SHAPE_MISMATCH',
     });
   }
-  if (tensor.type === 'float32' && !allFinite(tensor.data as Float32Array)) {
+  if (tensor.type === 'float32' && !finiteExtremes(tensor.data as Float32Array).allFinite) {
     throw expected('finite numbers', what, 'NaN or an infinity');
   }
   return tensor;

@@ -4,7 +4,7 @@
  * counts depend on neither the order of values nor the shapes of the tensors that they came in.
  */
 import type { Range } from '../scale';
-import type { Observer } from './observer';
+import { finiteExtremes, type Observer } from './observer';
 
 export class Histogram {
   /** Bins on each side of zero. */
@@ -46,27 +46,28 @@ export class Histogram {
 
   /** Counts the finite elements of `data`. */
   add(data: Float32Array): void {
+    if (data.length === 0) return;
+    const { min, max, allFinite } = finiteExtremes(data);
+    this.sawNonFinite ||= !allFinite;
+    const values = allFinite ? data : data.filter(Number.isFinite);
+    const magnitude = Math.max(-min, max);
+    if (magnitude > 0 && magnitude >= 2 ** this.#exponent) this.#growFor(magnitude);
+    // Scaling by a power of two is exact, so a bin holds what its edges say.
     const { counts, half } = this;
-    let bound = 2 ** this.#exponent;
-    for (let i = 0; i < data.length; i++) {
-      const value = data[i];
-      if (value - value !== 0) {
-        this.sawNonFinite = true;
-        continue;
-      }
-      if (value === 0) {
-        this.zeros++;
-        continue;
-      }
-      if (value >= bound || value <= -bound) {
-        this.#growFor(Math.abs(value));
-        bound = 2 ** this.#exponent;
-      }
-      if (value < this.#min) this.#min = value;
-      if (value > this.#max) this.#max = value;
-      counts[half + Math.floor((value / bound) * half)]++;
-      this.nonZeros++;
+    const bound = 2 ** this.#exponent;
+    let zeros = 0;
+    for (let i = 0; i < values.length; i++) {
+      const value = values[i];
+      if (value === 0) zeros++;
+      else counts[half + Math.floor((value / bound) * half)]++;
     }
+    const nonZeros = values.length - zeros;
+    if (nonZeros > 0) {
+      this.#min = Math.min(this.#min, min);
+      this.#max = Math.max(this.#max, max);
+    }
+    this.zeros += zeros;
+    this.nonZeros += nonZeros;
   }
 
   /** The histogram of |x|. */

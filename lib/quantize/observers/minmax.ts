@@ -1,6 +1,6 @@
 /** Ranges from the smallest and largest values of the samples: overall, or averaged over samples. */
-import { type Range, rangeOf } from '../scale';
-import { allFinite, type Observer } from './observer';
+import type { Range } from '../scale';
+import { finiteExtremes, type Observer } from './observer';
 
 /** The smallest and largest value of all samples. */
 export class MinMaxObserver implements Observer {
@@ -10,10 +10,10 @@ export class MinMaxObserver implements Observer {
 
   observe(data: Float32Array): void {
     if (data.length === 0) return;
-    const { min, max } = rangeOf(data);
+    const { min, max, allFinite } = finiteExtremes(data);
     if (min < this.#min) this.#min = min;
     if (max > this.#max) this.#max = max;
-    this.sawNonFinite ||= !allFinite(data);
+    this.sawNonFinite ||= !allFinite;
   }
 
   get range(): Range {
@@ -38,11 +38,11 @@ export class MovingAverageObserver implements Observer {
 
   observe(data: Float32Array): void {
     if (data.length === 0) return;
-    const { min, max } = rangeOf(data);
+    const { min, max, allFinite } = finiteExtremes(data);
     const weight = Math.max(this.#momentum, 1 / ++this.#samples);
     this.#min += weight * (min - this.#min);
     this.#max += weight * (max - this.#max);
-    this.sawNonFinite ||= !allFinite(data);
+    this.sawNonFinite ||= !allFinite;
   }
 
   get range(): Range {

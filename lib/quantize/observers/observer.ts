@@ -1,5 +1,5 @@
 /** What calibration keeps of a tensor while samples stream by. Memory does not depend on how much is observed. */
-import type { Range } from '../scale';
+import { extremesOf, isFiniteRange, type Range, rangeOf } from '../scale';
 
 export interface Observer {
   /** Takes in one sample. NaN and infinities are left out and remembered. */
@@ -10,9 +10,9 @@ export interface Observer {
   readonly range: Range;
 }
 
-/** Multiplying by zero keeps NaN and turns infinities into NaN, which a sum then carries to its end. */
-export function allFinite(data: Float32Array): boolean {
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i] * 0;
-  return sum === 0;
+/** Smallest and largest finite element ([0, 0] when there is none), and whether all elements are finite. */
+export function finiteExtremes(data: Float32Array): Range & { allFinite: boolean } {
+  const extremes = extremesOf(data);
+  if (isFiniteRange(extremes)) return { ...extremes, allFinite: true };
+  return { ...rangeOf(data), allFinite: data.length === 0 };
 }
