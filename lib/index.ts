@@ -33,6 +33,7 @@ export {
   type NodeDescription,
   type NodeSelector,
   type QatQuantizeOptions,
+  type WeightOnlyQuantizeOptions,
   type QuantizeOptions,
   type QuantizeProgress,
   type QuantizeReport,

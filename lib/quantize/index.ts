@@ -17,6 +17,7 @@ import { quantizeDynamic } from './dynamic';
 import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
 import { Selection } from './select';
+import { quantizeWeightOnly } from './weight-only';
 import type { CalibrationRanges } from './ranges';
 import { quantizeStatic } from './static';
 
@@ -39,6 +40,7 @@ export type {
   QuantizeOptions,
   QuantizeProgress,
   StaticQuantizeOptions,
+  WeightOnlyQuantizeOptions,
 } from './options';
 export type { NodeDescription, NodeSelector, RegionSelector } from './select';
 export type { CalibrationRanges, RangesSource } from './ranges';
@@ -56,7 +58,8 @@ export interface QuantizeResult {
  * Quantizes a float32 ONNX model to int8, or turns one that was trained with quantization into its integer form.
  *
  * @param model path of an .onnx file, or its bytes (which must not change until the promise settles).
- * @param options see {@link StaticQuantizeOptions}, {@link DynamicQuantizeOptions} and {@link QatQuantizeOptions}; `mode`
+ * @param options see {@link StaticQuantizeOptions}, {@link DynamicQuantizeOptions}, {@link WeightOnlyQuantizeOptions}
+ * and {@link QatQuantizeOptions}; `mode`
  * is required, and so is `calibration` in mode 'static'.
  * @returns the bytes of the new model, whose inputs and outputs keep their names and types, and a report.
  * @throws ERR_Q8_INVALID_ARGUMENT for wrong options (before any work) and for samples that do not fit the model;
@@ -119,6 +122,8 @@ async function quantizeGraph(
       const result = quantizeDynamic(graph, options, refusal);
       return { result: { format: 'qoperator', activationType: 'uint8', weightType, perChannel, ...result } };
     }
+    case 'weightOnly':
+      return { result: { format: options.format, ...quantizeWeightOnly(graph, options, refusal) } };
     case 'qat':
       return { result: { format: options.format, ...importQat(graph, options.format) } };
   }

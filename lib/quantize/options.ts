@@ -2,6 +2,7 @@
  * The options of quantize(): their types, defaults and every check that needs no model. All of them run before anything
  * is read or calibrated.
  */
+import type { BlockAlgorithm } from './blocks';
 import { checkOptionKeys, expected } from '../errors';
 import type { InputSpec } from '../readers/inputs';
 import type { AlgorithmName, CalibrationMethod } from '../report/quantize-report';
@@ -120,6 +121,36 @@ export interface DynamicQuantizeOptions extends SelectQuantizeOptions {
   reduceRange?: boolean;
 }
 
+/**
+ * Weight-only quantization: weights become codes of 2, 4 or 8 bits in blocks with a scale of their own; everything is
+ * computed in float. Needs no data.
+ */
+export interface WeightOnlyQuantizeOptions extends SelectQuantizeOptions {
+  mode: 'weightOnly';
+  /**
+   * 'qoperator' (default): MatMul and Gemm become com.microsoft MatMulNBits, tables of Gather GatherBlockQuantized.
+   * 'qdq': a DequantizeLinear in front of MatMul and Gemm, in blocks (opset 21); with 8 bits and no `blockSize`, one scale
+   * per output channel, for Conv and ConvTranspose too.
+   */
+  format?: 'qoperator' | 'qdq';
+  /** Bits of a code: 2, 4 (default) or 8. Format 'qdq' has no 2. */
+  bits?: 2 | 4 | 8;
+  /** Elements that share a scale, a power of two from 16 to 256. Default 32, but for 8 bits in format 'qdq'. */
+  blockSize?: number;
+  /** No zero points. Default false. */
+  symmetric?: boolean;
+  /**
+   * How coarse a runtime may compute with the activations of MatMulNBits: 0 (default) as it likes, 1 float32, 2 float16,
+   * 3 bfloat16, 4 int8 codes, which is the fastest in onnxruntime. q8 computes in float32 always.
+   */
+  accuracyLevel?: 0 | 1 | 2 | 3 | 4;
+  /**
+   * How a block is quantized. 'rtn' (default): round to nearest between its extremes. 'kquant': least squares. 'hqq':
+   * half-quadratic, with real zero points, for format 'qoperator'. The latter two are never symmetric.
+   */
+  algorithm?: BlockAlgorithm;
+}
+
 /** A model that holds QuantizeLinear and DequantizeLinear nodes already, as quantization-aware training leaves them. */
 export interface QatQuantizeOptions extends CommonQuantizeOptions {
   mode: 'qat';
@@ -128,7 +159,11 @@ export interface QatQuantizeOptions extends CommonQuantizeOptions {
 }
 
 /** Discriminated by `mode`. */
-export type QuantizeOptions = StaticQuantizeOptions | DynamicQuantizeOptions | QatQuantizeOptions;
+export type QuantizeOptions =
+  | StaticQuantizeOptions
+  | DynamicQuantizeOptions
+  | WeightOnlyQuantizeOptions
+  | QatQuantizeOptions;
 
 /** Makes all options but those named required, as they are once defaults are filled in. */
 type Resolved<T, Optional extends keyof T> = T & Required<Omit<T, Optional>>;
@@ -153,8 +188,17 @@ interface RefineOptions {
 
 export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors>, Selectors> &
   SelectionOptions;
+export type ResolvedWeightOnlyOptions = Omit<
+  Resolved<WeightOnlyQuantizeOptions, Common | Selectors | 'blockSize'>,
+  Selectors
+> &
+  SelectionOptions;
 export type ResolvedQatOptions = Resolved<QatQuantizeOptions, Common>;
-export type ResolvedOptions = ResolvedStaticOptions | ResolvedDynamicOptions | ResolvedQatOptions;
+export type ResolvedOptions =
+  | ResolvedStaticOptions
+  | ResolvedDynamicOptions
+  | ResolvedWeightOnlyOptions
+  | ResolvedQatOptions;
 
 const COMMON_KEYS: Record<keyof CommonQuantizeOptions | 'mode', true> = {
   mode: true,
@@ -190,10 +234,19 @@ const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   accuracy: true,
   analyze: true,
 };
+const WEIGHT_ONLY_KEYS: Record<keyof WeightOnlyQuantizeOptions, true> = {
+  ...SELECT_KEYS,
+  format: true,
+  bits: true,
+  blockSize: true,
+  symmetric: true,
+  accuracyLevel: true,
+  algorithm: true,
+};
 const QAT_KEYS: Record<keyof QatQuantizeOptions, true> = { ...COMMON_KEYS, format: true };
-const KEYS_BY_MODE = { static: STATIC_KEYS, dynamic: DYNAMIC_KEYS, qat: QAT_KEYS };
-const MODES = ['static', 'dynamic', 'qat'] as const;
-const KNOWN_KEYS = new Set(Object.keys(STATIC_KEYS));
+const KEYS_BY_MODE = { static: STATIC_KEYS, dynamic: DYNAMIC_KEYS, weightOnly: WEIGHT_ONLY_KEYS, qat: QAT_KEYS };
+const MODES = ['static', 'dynamic', 'weightOnly', 'qat'] as const;
+const KNOWN_KEYS = new Set(Object.values(KEYS_BY_MODE).flatMap((keys) => Object.keys(keys)));
 
 /** Checks all options and fills in defaults. @throws ERR_Q8_INVALID_ARGUMENT */
 export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
@@ -210,6 +263,8 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
       return resolveStatic(options as StaticQuantizeOptions);
     case 'dynamic':
       return resolveDynamic(options as DynamicQuantizeOptions);
+    case 'weightOnly':
+      return resolveWeightOnly(options as WeightOnlyQuantizeOptions);
     case 'qat':
       return {
         mode,
@@ -235,6 +290,51 @@ function resolveCommon({ baseDirectory, signal, onProgress }: CommonQuantizeOpti
 
 function resolveSelection({ include, exclude }: SelectQuantizeOptions): SelectionOptions {
   return { include: checkSelectors('include', include), exclude: checkSelectors('exclude', exclude) ?? [] };
+}
+
+function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOnlyOptions {
+  const format = choice(options, 'format', FORMATS, 'qoperator');
+  const algorithm = choice(options, 'algorithm', ['rtn', 'kquant', 'hqq'], 'rtn');
+  const symmetric = flag(options, 'symmetric', false);
+  const { bits = 4, accuracyLevel = 0 } = options;
+  const allowed = format === 'qdq' ? [4, 8] : [2, 4, 8];
+  if (!allowed.includes(bits)) {
+    throw expected(`one of ${allowed.join(', ')}`, `the option bits with format "${format}"`, bits);
+  }
+  const blockSize = options.blockSize ?? (format === 'qdq' && bits === 8 ? undefined : 32);
+  if (blockSize !== undefined && ![16, 32, 64, 128, 256].includes(blockSize))
+    throw expected('16, 32, 64, 128 or 256', 'the option blockSize', blockSize);
+  if (![0, 1, 2, 3, 4].includes(accuracyLevel))
+    throw expected('an integer from 0 to 4', 'the option accuracyLevel', accuracyLevel);
+  if (accuracyLevel > 0 && format === 'qdq') {
+    throw expected('"qoperator"', 'the option format', format, {
+      hint: 'accuracyLevel is an attribute of MatMulNBits.',
+    });
+  }
+  if (algorithm !== 'rtn' && symmetric) {
+    throw expected('false', 'the option symmetric', true, { hint: `algorithm "${algorithm}" chooses zero points.` });
+  }
+  if (algorithm !== 'rtn' && blockSize === undefined) {
+    throw expected('16, 32, 64, 128 or 256', 'the option blockSize', blockSize, {
+      hint: `algorithm "${algorithm}" works on blocks; scales per channel are rounded to nearest.`,
+    });
+  }
+  if (algorithm === 'hqq' && format === 'qdq') {
+    throw expected('"qoperator"', 'the option format', format, {
+      hint: 'zero points of DequantizeLinear are integers.',
+    });
+  }
+  return {
+    mode: 'weightOnly',
+    ...resolveCommon(options),
+    ...resolveSelection(options),
+    format,
+    bits,
+    blockSize,
+    symmetric,
+    accuracyLevel,
+    algorithm,
+  };
 }
 
 function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions {

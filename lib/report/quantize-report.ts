@@ -13,7 +13,8 @@ export interface TensorReport {
   /** Name in the float model. */
   name: string;
   kind: 'activation' | 'weight' | 'bias';
-  type: DType;
+  /** 'uint2' is no type of tensors: such codes are packed in MatMulNBits. */
+  type: DType | 'uint2';
   /** real = (code - zeroPoint) * scale; one element per tensor, or one per channel along `axis`. */
   scale: number[];
   zeroPoint: number[];
@@ -62,9 +63,9 @@ export interface AccuracyReport {
 }
 
 export interface QuantizeReport {
-  mode: 'static' | 'dynamic' | 'qat';
+  mode: 'static' | 'dynamic' | 'weightOnly' | 'qat';
   format: 'qoperator' | 'qdq';
-  /** Absent in mode 'qat', as are the next two: the model itself says. */
+  /** Absent in modes 'weightOnly' and 'qat', as are the next two: the model itself says. */
   activationType?: CodeDType;
   weightType?: CodeDType;
   perChannel?: boolean;

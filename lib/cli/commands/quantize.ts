@@ -41,10 +41,20 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .addOption(
       new Option(
         '--mode <mode>',
-        'static: ranges from data; dynamic: ranges in each run; qat: scales of the Q/DQ model',
+        'static: ranges from data; dynamic: ranges in each run; weightOnly: float activations; qat: scales of the Q/DQ model',
       )
-        .choices(['static', 'dynamic', 'qat'])
+        .choices(['static', 'dynamic', 'weightOnly', 'qat'])
         .default('static'),
+    )
+    .option('--bits <count>', 'for weightOnly: bits of a weight, 2, 4 or 8 (default 4)', parseCount)
+    .option('--symmetric', 'for weightOnly: no zero points')
+    .option('--accuracy-level <level>', 'for weightOnly: how coarse runtimes may compute, 0 to 4', parseCount)
+    .addOption(
+      new Option('--algorithm <algorithm>', 'for weightOnly: how a block is quantized').choices([
+        'rtn',
+        'kquant',
+        'hqq',
+      ]),
     )
     .option('--ranges <file>', 'JSON file of known ranges, of --save-ranges or of the Python tool')
     .option('--save-ranges <file>', 'where the ranges go, for --ranges of later calls')
@@ -56,7 +66,11 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .addOption(
       new Option('--weight-type <type>').choices(['int8', 'uint8', 'int4', 'uint4', 'int16', 'uint16']).default('int8'),
     )
-    .option('--block-size <count>', 'weights of matrices have a scale for each so many rows (format qdq)', parseCount)
+    .option(
+      '--block-size <count>',
+      'weights of matrices have a scale for each so many rows (format qdq, weightOnly)',
+      parseCount,
+    )
     .option('--no-per-channel', 'one weight scale per tensor instead of one per output channel')
     .option('--activation-symmetric', 'zero points of activations in the middle of the type')
     .option('--weight-symmetric', 'zero points of weights in the middle of the type')
@@ -136,7 +150,7 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
   const byType = Object.entries(quantizedNodes).map(([op, n]) => `${n} ${op}`);
   const types = report.activationType
     ? [`activations ${report.activationType}`, `weights ${report.weightType}`]
-    : ['scales of the model'];
+    : [report.mode === 'qat' ? 'scales of the model' : 'float activations'];
   const pairs: [string, string][] = [
     ['Written', `${output} (${[report.mode, report.format, ...types].join(', ')})`],
     [
