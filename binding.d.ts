@@ -204,8 +204,37 @@ export interface AccumulateSpec {
 }
 export type OutputSpec = RequantizeSpec | DequantizeSpec | AccumulateSpec;
 
+/**
+ * What becomes of 8-bit results before other steps see them, in order, as if each were a step of its own: a table, or a
+ * binary operator with an operand of the results' shape (or, with operandRepeats, one row that all rows read). All codes
+ * have the dtype of y; the operand may have the other one.
+ */
+export type FinishSpec =
+  | { kind: 'lut'; table: Uint8Array }
+  | {
+      kind: QBinaryStep['kind'];
+      operand: BufferId;
+      /** Whether the operand comes first. */
+      operandFirst: boolean;
+      operandRepeats: boolean;
+      scale: number;
+      zeroPoint: number;
+      operandScale: number;
+      operandZeroPoint: number;
+      yScale: number;
+      yZeroPoint: number;
+    };
+
+/** Of steps whose result is a matrix of rows. */
+export interface RowsOutput {
+  finish?: FinishSpec[];
+  /** Elements between rows of y, and before the first one: a part of a concatenation. Default: dense. */
+  yStride?: number;
+  yOffset?: number;
+}
+
 /** Convolution of 8-bit x (NHWC); y NHWC of uint8/int8 (requantize), float32 (dequantize) or int32. */
-export interface QConvStep extends WindowGeometry {
+export interface QConvStep extends WindowGeometry, RowsOutput {
   op: 'qconv';
   x: BufferId;
   y: BufferId;
@@ -216,7 +245,7 @@ export interface QConvStep extends WindowGeometry {
   output: OutputSpec;
 }
 /** A [M, K] x packed B; M counts all leading dimensions. */
-export interface QGemmStep {
+export interface QGemmStep extends RowsOutput {
   op: 'qgemm';
   x: BufferId;
   y: BufferId;
@@ -302,6 +331,17 @@ export interface DequantizeStep {
 /** float32 [B, C, S] -> 8-bit [B, S, C] (NCHW to NHWC) in one pass; one scale. */
 export interface QuantizeNhwcStep {
   op: 'quantize_nhwc';
+  x: BufferId;
+  y: BufferId;
+  scale: number;
+  zeroPoint: number;
+  batch: number;
+  channels: number;
+  spatial: number;
+}
+/** 8-bit [B, S, C] -> float32 [B, C, S] (NHWC to NCHW) in one pass; one scale. */
+export interface DequantizeNchwStep {
+  op: 'dequantize_nchw';
   x: BufferId;
   y: BufferId;
   scale: number;
@@ -530,13 +570,18 @@ export interface StridedCopyStep {
   strides: number[];
   offset: number;
 }
-/** Concatenation of blocks: for each of `outer` rows, input i gives inners[i] elements, through a table if it has one. */
+/**
+ * Concatenation of blocks: in each of `outer` rows of `row` elements, input i gives inners[i] elements from offsets[i] on,
+ * through a table if it has one. Other steps may have written the rest of the row.
+ */
 export interface ConcatStep {
   op: 'concat';
   inputs: BufferId[];
   y: BufferId;
   outer: number;
   inners: number[];
+  offsets: number[];
+  row: number;
   /** 256-entry tables for 8-bit inputs whose scale differs from the output's; null = copy. */
   tables: (Uint8Array | null)[];
 }
@@ -584,6 +629,7 @@ export type ProgramStep =
   | QuantizeStep
   | DequantizeStep
   | QuantizeNhwcStep
+  | DequantizeNchwStep
   | LutStep
   | QBinaryStep
   | QGlobalAveragePoolStep

@@ -50,12 +50,16 @@ export function lowerConcat(
   if (!isNative(context.dtype(values[0]))) return false;
   const layout: Layout = values.some((value) => existingLayout(context, value) === 'nhwc') ? 'nhwc' : 'row';
   const at = physicalAxis(axis, shape.length, layout);
+  const inners = values.map((value) => extent(physicalOrder(context.shape(value), layout), at));
+  const ends = inners.map((_, i) => inners.slice(0, i + 1).reduce((a, b) => a + b));
   context.emit({
     op: 'concat',
     inputs: values.map((value) => context.slot(value, layout).id),
     y: context.output(node.output, layout).id,
     outer: extent(physicalOrder(shape, layout), 0, at),
-    inners: values.map((value) => extent(physicalOrder(context.shape(value), layout), at)),
+    inners,
+    offsets: ends.map((end, i) => end - inners[i]),
+    row: ends[ends.length - 1],
     tables: [...tables],
   });
   return true;

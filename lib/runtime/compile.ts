@@ -24,7 +24,7 @@ export interface NativeStep {
   inputs: readonly Value[];
   outputs: readonly { value: Value; dtype: DType; dims: readonly number[] }[];
   /** Kind and multiply-adds of each program step, and the nodes it computes (none: a conversion at the segment's end). */
-  steps: readonly { op: string; macs: number; nodes: readonly Node[] }[];
+  steps: readonly { op: string; macs: number; finish: readonly string[]; nodes: readonly Node[] }[];
 }
 
 /** One operator run in TypeScript. */
@@ -207,7 +207,12 @@ class Partition {
       program,
       inputs,
       outputs: outputs.map((value) => ({ value, dtype: this.#host.dtype(value), dims: this.#host.shape(value) })),
-      steps: description.steps.map((step, i) => ({ op: step.op, macs: macsOf(step), nodes: nodes[i] })),
+      steps: description.steps.map((step, i) => ({
+        op: step.op,
+        macs: macsOf(step),
+        finish: 'finish' in step ? (step.finish ?? []).map(({ kind }) => kind) : [],
+        nodes: nodes[i],
+      })),
     };
   }
 

@@ -11,6 +11,12 @@ const ALIGNMENT = 64;
 
 /** Buffers that a step reads. */
 export function readsOf(step: ProgramStep): BufferId[] {
+  const own = operandsOf(step);
+  if (!('finish' in step) || !step.finish) return own;
+  return [...own, ...step.finish.flatMap((part) => (part.kind === 'lut' ? [] : [part.operand]))];
+}
+
+function operandsOf(step: ProgramStep): BufferId[] {
   switch (step.op) {
     case 'qmatmul':
     case 'qbinary':

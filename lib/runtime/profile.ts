@@ -12,7 +12,10 @@ export interface ProfileRow {
   op: string;
   /** Kind of the native step, or 'typescript'. */
   step: string;
-  /** How the step computes: the driver that was chosen, for example 'pointwise' or 'depthwise'; '' where there is one. */
+  /**
+   * How the step computes: the driver that was chosen, for example 'pointwise' or 'depthwise' ('' where there is one),
+   * and what it does to its results: 'pointwise + lut + add'.
+   */
   kernel: string;
   /** Since the beginning of the run. */
   startMicroseconds: number;
@@ -52,10 +55,10 @@ export function profileWalk(makeWalk: (observe: NodeObserver) => Walk, threads: 
       if (!value) continue;
       const nanoseconds = value.program.profile(value.inputs, value.outputs, threads);
       const kernels = value.program.kernels();
-      value.step.steps.forEach(({ op, macs, nodes }, i) => {
+      value.step.steps.forEach(({ op, macs, finish, nodes }, i) => {
         add(nodes, {
           step: op,
-          kernel: kernels[i],
+          kernel: [kernels[i], ...finish].filter((part) => part !== '').join(' + '),
           microseconds: nanoseconds[i] / 1e3,
           macs,
           isInteger: op.startsWith('q'),

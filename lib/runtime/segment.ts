@@ -10,6 +10,7 @@ import { ordersCoincide, physicalOrder, toNhwc } from '../ops/families/lowering'
 import type { DType } from '../tensor/dtype';
 import { sizeOf, stridesOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
+import { fuseSteps } from './fuse-steps';
 import { planMemory } from './memory-plan';
 import type { WeightLease } from './shared-weights';
 
@@ -110,13 +111,9 @@ export class Segment implements LowerContext {
       });
       this.#copy(slot, id, slot.shape, stridesOf(slot.shape));
     }
-    const arenaBytes = planMemory(this.#buffers, this.#steps);
-    return {
-      description: { buffers: this.#buffers, steps: this.#steps, arenaBytes },
-      inputs: this.#inputs,
-      outputs,
-      nodes: this.#nodes,
-    };
+    const { steps, nodes } = fuseSteps(this.#buffers, { steps: this.#steps, nodes: this.#nodes });
+    const arenaBytes = planMemory(this.#buffers, steps);
+    return { description: { buffers: this.#buffers, steps, arenaBytes }, inputs: this.#inputs, outputs, nodes };
   }
 
   get node(): Node {

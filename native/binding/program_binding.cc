@@ -147,6 +147,18 @@ class ObjectFields final : public Fields {
     return std::make_unique<ObjectFields>(value.As<Napi::Object>());
   }
 
+  bool objects(const char* name, std::vector<std::unique_ptr<Fields>>* out) const override {
+    const Napi::Value value = object_.Get(name);
+    if (!value.IsArray()) return false;
+    const Napi::Array array = value.As<Napi::Array>();
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      const Napi::Value element = array.Get(i);
+      if (!element.IsObject()) return false;
+      out->push_back(std::make_unique<ObjectFields>(element.As<Napi::Object>()));
+    }
+    return true;
+  }
+
  private:
   bool has_tag(const Napi::Value& value, const napi_type_tag& tag) const {
     bool matches = false;

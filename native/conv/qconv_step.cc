@@ -16,6 +16,7 @@
 #include "conv/packed_conv.h"
 #include "conv/window.h"
 #include "core/abort_flag.h"
+#include "ops/finish.h"
 #include "ops/run_time_params.h"
 #include "program/parallel.h"
 
@@ -29,6 +30,12 @@ constexpr size_t kMaxBlockRows = 480;
 /// Up to this many bytes a tap is too short to be gathered on its own: copying the image with its
 /// padding once costs less than the pointers and the loop starts that merged rows save.
 constexpr size_t kShortTapBytes = 64;
+/// Results of a block of a pointwise convolution that are finished before the next block: half of
+/// a second-level cache at most, and rows enough to pay for streaming the weights again.
+constexpr size_t kFinishBlockBytes = 128 * 1024;
+constexpr size_t kMinFinishRows = 128;
+constexpr size_t kMaxFinishRows = 1024;
+
 const Status& aborted() {
   static const Status status(Code::kAborted, "The run was aborted.");
   return status;
@@ -62,9 +69,16 @@ struct QConv {
   InputParams constant;
   RunTimeZeroPoint zero_point;
   RunTimeScale scale;
+  OutputRows rows;
+  Finish finish;
 
   size_t out_bytes() const {
     return spec.kind == OutKind::kU8 || spec.kind == OutKind::kS8 ? 1 : 4;
+  }
+
+  /// Output channel `channel` of pixel `pixel`.
+  uint8_t* output(const RunContext& context, size_t pixel, size_t channel) const {
+    return context.data<uint8_t>(y) + (rows.offset + pixel * rows.stride + channel) * out_bytes();
   }
 
   InputParams input_params(const OutputSpec& output, int32_t x_zero_point) const {
@@ -108,25 +122,58 @@ class PointwiseQConv final : public Step {
   Status run(const RunContext& context) const override {
     const ConvDims& dims = conv_.weights->dims();
     const InputParams& params = conv_.input_params(context);
-    for (size_t g = 0; g < dims.group; ++g) {
-      GemmCall call;
-      call.m = conv_.geometry.pixels();
-      call.a.data = context.data<const uint8_t>(conv_.x) + g * dims.group_channels;
-      call.a.row_bytes = conv_.geometry.channels;
-      call.a.is_signed = conv_.x_signed;
-      call.b = &conv_.weights->group(g);
-      call.epilogue = params.columns[g].epilogue(conv_.spec);
-      call.c = context.data<uint8_t>(conv_.y) + g * dims.group_outputs() * conv_.out_bytes();
-      call.ldc = dims.out_channels;
-      call.threads = context.threads;
-      call.cancel = context.cancel;
-      const Status status = run_gemm(call);
-      if (!status.ok()) return status;
+    const size_t pixels = conv_.geometry.pixels();
+    const size_t threads = context.thread_count();
+    const size_t block = std::clamp(kFinishBlockBytes / std::max<size_t>(dims.out_channels, 1),
+                                    kMinFinishRows, kMaxFinishRows);
+    const size_t blocks = (pixels + block - 1) / block;
+    if (conv_.finish.empty() || blocks < threads * 2) {
+      // Without an end the driver knows best how to cut the work, and few pixels stay in the cache.
+      for (size_t g = 0; g < dims.group; ++g) {
+        const Status status = run_rows(context, params, g, 0, pixels, context.threads);
+        if (!status.ok()) return status;
+      }
+      conv_.finish.apply_all(context, pixels, dims.out_channels, conv_.output(context, 0, 0),
+                             conv_.rows.stride);
+      return {};
     }
+    std::atomic<Code> failure{Code::kOk};
+    ThreadPool::instance().parallel_for(blocks, threads, [&](size_t index) {
+      const size_t first = index * block;
+      const size_t count = std::min(block, pixels - first);
+      for (size_t g = 0; g < dims.group && failure.load(std::memory_order_relaxed) == Code::kOk;
+           ++g) {
+        const Status status = run_rows(context, params, g, first, count, /*threads=*/1);
+        if (!status.ok()) failure.store(status.code(), std::memory_order_relaxed);
+      }
+      conv_.finish.apply(context, first, count, 0, dims.out_channels,
+                         conv_.output(context, first, 0), conv_.rows.stride);
+    });
+    if (is_aborted(context.cancel)) return aborted();
+    if (failure != Code::kOk)
+      return {Code::kOutOfMemory, "Cannot allocate memory for a convolution."};
     return {};
   }
 
  private:
+  Status run_rows(const RunContext& context, const InputParams& params, size_t g, size_t first,
+                  size_t count, size_t threads) const {
+    const ConvDims& dims = conv_.weights->dims();
+    GemmCall call;
+    call.m = count;
+    call.a.data = context.data<const uint8_t>(conv_.x) + first * conv_.geometry.channels +
+                  g * dims.group_channels;
+    call.a.row_bytes = conv_.geometry.channels;
+    call.a.is_signed = conv_.x_signed;
+    call.b = &conv_.weights->group(g);
+    call.epilogue = params.columns[g].epilogue(conv_.spec);
+    call.c = conv_.output(context, first, g * dims.group_outputs());
+    call.ldc = conv_.rows.stride;
+    call.threads = threads;
+    call.cancel = context.cancel;
+    return run_gemm(call);
+  }
+
   QConv conv_;
 };
 
@@ -172,15 +219,21 @@ class WindowQConv final : public Step {
         const Status status = run_rows(context, params, x, g, 0, pixels, context.threads);
         if (!status.ok()) return status;
       }
+      conv_.finish.apply_all(context, pixels, conv_.weights->dims().out_channels,
+                             conv_.output(context, 0, 0), conv_.rows.stride);
       return {};
     }
     std::atomic<bool> failed{false};
     ThreadPool::instance().parallel_for(blocks * groups, threads, [&](size_t index) {
       if (failed.load(std::memory_order_relaxed) || is_aborted(context.cancel)) return;
       const size_t first = index / groups * block_rows_;
-      const Status status = run_rows(context, params, x, index % groups, first,
-                                     std::min(block_rows_, pixels - first), /*threads=*/1);
+      const size_t count = std::min(block_rows_, pixels - first);
+      const size_t g = index % groups;
+      const Status status = run_rows(context, params, x, g, first, count, /*threads=*/1);
       if (!status.ok()) failed.store(true, std::memory_order_relaxed);
+      const size_t outputs = conv_.weights->dims().group_outputs();
+      conv_.finish.apply(context, first, count, g * outputs, outputs,
+                         conv_.output(context, first, g * outputs), conv_.rows.stride);
     });
     if (is_aborted(context.cancel)) return aborted();
     if (failed) return {Code::kOutOfMemory, "Cannot allocate memory for a convolution."};
@@ -247,9 +300,8 @@ class WindowQConv final : public Step {
     call.a.is_signed = conv_.x_signed;
     call.b = &conv_.weights->group(g);
     call.epilogue = params.columns[g].epilogue(conv_.spec);
-    call.c = context.data<uint8_t>(conv_.y) +
-             (first * dims.out_channels + g * dims.group_outputs()) * conv_.out_bytes();
-    call.ldc = dims.out_channels;
+    call.c = conv_.output(context, first, g * dims.group_outputs());
+    call.ldc = conv_.rows.stride;
     call.threads = threads;
     call.cancel = context.cancel;
     return run_gemm(call);
@@ -332,11 +384,29 @@ class DepthwiseQConv final : public Step {
     args.weights = conv_.weights->depthwise_weights();
     args.epilogue = params.columns[0].epilogue(conv_.spec);
     args.epilogue.b_zero_point = conv_.weights->depthwise_zero_point();
-    args.out = context.data<uint8_t>(conv_.y) +
-               (row * g.out_width + column) * g.channels * conv_.out_bytes();
-    args.out_stride = phases * g.channels;
-    args.out_row_stride = g.out_width * g.channels;
+    args.out = conv_.output(context, row * g.out_width + column, 0);
+    args.out_stride = phases * conv_.rows.stride;
+    args.out_row_stride = g.out_width * conv_.rows.stride;
     conv_.weights->table().conv->depthwise(args);
+    finish_band(context, row * g.out_width + column, rows, args.pixels);
+  }
+
+  void finish_band(const RunContext& context, size_t pixel, size_t rows, size_t pixels) const {
+    if (conv_.finish.empty()) return;
+    const size_t width = conv_.geometry.out_width;
+    const auto apply = [&](size_t first, size_t count) {
+      conv_.finish.apply(context, first, count, 0, conv_.geometry.channels,
+                         conv_.output(context, first, 0), conv_.rows.stride);
+    };
+    const size_t phases = window_.phases();
+    if (phases == 1 && pixels == width) return apply(pixel, rows * width);
+    for (size_t r = 0; r < rows; ++r) {
+      if (phases == 1) {
+        apply(pixel + r * width, pixels);
+      } else {
+        for (size_t p = 0; p < pixels; ++p) apply(pixel + r * width + p * phases, 1);
+      }
+    }
   }
 
   QConv conv_;
@@ -368,8 +438,9 @@ std::unique_ptr<Step> make(StepReader& reader, bool is_dynamic) {
   conv.x_signed = reader.is_signed(conv.x);
   const int32_t x_zero_point = is_dynamic ? 0 : reader.zero_point("xZeroPoint", conv.x);
   if (is_dynamic) conv.zero_point = RunTimeZeroPoint(reader, conv.x);
-  conv.spec =
-      reader.output_spec(out_channels, checked_product({g.pixels(), out_channels}), &conv.y);
+  conv.rows = OutputRows::read(reader, out_channels);
+  conv.spec = reader.output_spec(out_channels, conv.rows.extent(g.pixels(), out_channels), &conv.y);
+  conv.finish = Finish::read(reader, g.pixels(), out_channels, conv.y);
   if (is_dynamic) conv.scale = RunTimeScale(reader, conv.spec.kind);
   if (!reader.ok()) return nullptr;
   if (!is_dynamic) conv.constant = conv.input_params(conv.spec, x_zero_point);

@@ -148,6 +148,8 @@ class Concat final : public Step {
     outer_ = reader.size("outer");
     const std::vector<BufferId> inputs = reader.inputs("inputs");
     const std::vector<int64_t> inners = reader.integers("inners", inputs.size());
+    const std::vector<int64_t> offsets = reader.integers("offsets", inputs.size());
+    row_ = reader.size("row");
     std::vector<ArrayCopy> tables = reader.arrays("tables");
     if (tables.size() != inputs.size())
       reader.fail("one element per input", "tables", Code::kShapeMismatch);
@@ -158,6 +160,8 @@ class Concat final : public Step {
     for (size_t i = 0; i < inputs.size(); ++i) {
       Part part;
       if (inners[i] < 0) reader.fail("sizes of at least 0", "inners");
+      if (offsets[i] < 0) reader.fail("offsets of at least 0", "offsets");
+      part.offset = static_cast<size_t>(std::max<int64_t>(offsets[i], 0));
       part.x = inputs[i];
       part.inner = static_cast<size_t>(std::max<int64_t>(inners[i], 0));
       part.table = std::move(tables[i].bytes);
@@ -171,7 +175,8 @@ class Concat final : public Step {
         reader.check_input(part.x, "inputs", kCodes, 0);
         reader.check_input(y_, "y", kCodes, 0);
       }
-      row_ += part.inner;
+      if (part.inner > row_ || part.offset > row_ - part.inner)
+        reader.fail("inputs that fit into the row", "row");
       parts_.push_back(std::move(part));
     }
     reader.check_input(y_, "y", kAnyDType, checked_product({outer_, row_}));
@@ -180,17 +185,17 @@ class Concat final : public Step {
   Status run(const RunContext& context) const override {
     for_parts(context, outer_, row_ * bytes_ * 2, [&](size_t first, size_t count) {
       for (size_t o = first; o < first + count; ++o) {
-        uint8_t* y = context.data<uint8_t>(y_) + o * row_ * bytes_;
+        uint8_t* row = context.data<uint8_t>(y_) + o * row_ * bytes_;
         for (const Part& part : parts_) {
           const size_t bytes = part.inner * bytes_;
           if (bytes == 0) continue;
+          uint8_t* y = row + part.offset * bytes_;
           const uint8_t* x = context.data<const uint8_t>(part.x) + o * bytes;
           if (part.table.empty()) {
             std::memcpy(y, x, bytes);
           } else {
             kernels_.lut(bytes, x, part.table.data(), y);
           }
-          y += bytes;
         }
       }
     });
@@ -201,6 +206,7 @@ class Concat final : public Step {
   struct Part {
     BufferId x = 0;
     size_t inner = 0;
+    size_t offset = 0;
     std::vector<uint8_t> table;
   };
 

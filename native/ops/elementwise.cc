@@ -5,6 +5,7 @@
 
 #include "ops/broadcast.h"
 #include "ops/code_params.h"
+#include "ops/finish.h"
 #include "ops/steps.h"
 
 namespace q8 {
@@ -157,6 +158,15 @@ class QBinary final : public Step {
 };
 
 }  // namespace
+
+bool binary_kind_on_codes(const std::string& name, BinaryKind* kind) {
+  for (size_t i = 0; i < kCodeBinaryKinds; ++i) {
+    if (name != kBinaryNames[i].name) continue;
+    *kind = kBinaryNames[i].kind;
+    return true;
+  }
+  return false;
+}
 
 std::unique_ptr<Step> make_unary(StepReader& reader) { return std::make_unique<Unary>(reader); }
 std::unique_ptr<Step> make_binary(StepReader& reader) { return std::make_unique<Binary>(reader); }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/abort_flag.h"
+#include "ops/finish.h"
 #include "ops/float_gemm.h"
 #include "ops/steps.h"
 #include "program/parallel.h"
@@ -13,17 +14,21 @@
 namespace q8 {
 namespace {
 
+size_t bytes_of(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
+
 class QGemm final : public Step {
  public:
   QGemm(BufferId x, BufferId y, size_t m, bool x_signed, int32_t x_zero_point, OutputSpec spec,
-        std::shared_ptr<const PackedB> weights)
+        std::shared_ptr<const PackedB> weights, OutputRows rows, Finish finish)
       : x_(x),
         y_(y),
         m_(m),
         x_signed_(x_signed),
         spec_(std::move(spec)),
         weights_(std::move(weights)),
-        columns_(spec_, 0, *weights_, x_zero_point, x_signed) {}
+        columns_(spec_, 0, *weights_, x_zero_point, x_signed),
+        rows_(rows),
+        finish_(std::move(finish)) {}
 
   Status run(const RunContext& context) const override {
     GemmCall call;
@@ -33,11 +38,14 @@ class QGemm final : public Step {
     call.a.is_signed = x_signed_;
     call.b = weights_.get();
     call.epilogue = columns_.epilogue(spec_);
-    call.c = context.data<uint8_t>(y_);
-    call.ldc = weights_->n();
+    uint8_t* y = context.data<uint8_t>(y_) + rows_.offset * bytes_of(spec_.kind);
+    call.c = y;
+    call.ldc = rows_.stride;
     call.threads = context.threads;
     call.cancel = context.cancel;
-    return run_gemm(call);
+    const Status status = run_gemm(call);
+    if (status.ok()) finish_.apply_all(context, m_, weights_->n(), y, rows_.stride);
+    return status;
   }
 
  private:
@@ -48,6 +56,8 @@ class QGemm final : public Step {
   OutputSpec spec_;
   std::shared_ptr<const PackedB> weights_;
   Columns columns_;
+  OutputRows rows_;
+  Finish finish_;
 };
 
 /// Dimensions of a batch of products whose offsets are given one by one.
@@ -123,7 +133,6 @@ class QMatMul final : public Step {
                                         /*transposed=*/false, &b_zero_point_, 1, &packed, threads);
     if (!status.ok()) return status;
     const Columns columns(spec_, 0, packed, a_zero_point_, a_signed_);
-    const size_t out_bytes = spec_.kind == OutKind::kU8 || spec_.kind == OutKind::kS8 ? 1 : 4;
     GemmCall call;
     call.m = batch_.m;
     call.a.data = context.data<const uint8_t>(a_) + batch_.a(i);
@@ -131,7 +140,7 @@ class QMatMul final : public Step {
     call.a.is_signed = a_signed_;
     call.b = &packed;
     call.epilogue = columns.epilogue(spec_);
-    call.c = context.data<uint8_t>(y_) + batch_.y(i) * out_bytes;
+    call.c = context.data<uint8_t>(y_) + batch_.y(i) * bytes_of(spec_.kind);
     call.ldc = batch_.n;
     call.threads = threads;
     call.cancel = context.cancel;
@@ -256,10 +265,12 @@ std::unique_ptr<Step> make_qgemm(StepReader& reader) {
   const BufferId x = reader.input("x", kCodes, checked_product({m, weights->k()}));
   const int32_t x_zero_point = reader.zero_point("xZeroPoint", x);
   BufferId y = 0;
-  OutputSpec spec = reader.output_spec(weights->n(), checked_product({m, weights->n()}), &y);
+  const OutputRows rows = OutputRows::read(reader, weights->n());
+  OutputSpec spec = reader.output_spec(weights->n(), rows.extent(m, weights->n()), &y);
+  Finish finish = Finish::read(reader, m, weights->n(), y);
   if (!reader.ok()) return nullptr;
   return std::make_unique<QGemm>(x, y, m, reader.is_signed(x), x_zero_point, std::move(spec),
-                                 std::move(weights));
+                                 std::move(weights), rows, std::move(finish));
 }
 
 std::unique_ptr<Step> make_qmatmul(StepReader& reader) { return std::make_unique<QMatMul>(reader); }

@@ -189,6 +189,59 @@ class QuantizeNhwc final : public Step {
   QuantizeParams params_ = {};
 };
 
+/// NHWC codes to NCHW float, the other way round.
+class DequantizeNchw final : public Step {
+ public:
+  explicit DequantizeNchw(StepReader& reader) : kernels_(*reader.table().vector) {
+    batch_ = reader.size("batch");
+    channels_ = reader.size("channels");
+    spatial_ = reader.size("spatial");
+    const size_t elements = checked_product({batch_, channels_, spatial_});
+    x_ = reader.input("x", kCodes, elements);
+    y_ = reader.output("y", kFloat, elements);
+    params_ =
+        code_params(reader.dtype(x_), reader.scale("scale"), reader.zero_point("zeroPoint", x_));
+  }
+
+  Status run(const RunContext& context) const override {
+    if (channels_ == 0 || spatial_ == 0) return {};
+    const size_t blocks = (spatial_ + kPixels - 1) / kPixels;
+    const uint8_t* x = context.data<const uint8_t>(x_);
+    float* y = context.data<float>(y_);
+    for_parts(context, batch_ * blocks, kPixels * channels_ * 5, [&](size_t first, size_t count) {
+      for (size_t i = first; i < first + count; ++i) {
+        const size_t image = i / blocks * channels_ * spatial_;
+        const size_t pixel = i % blocks * kPixels;
+        dequantize_block(x + image + pixel * channels_, y + image + pixel,
+                         std::min(kPixels, spatial_ - pixel));
+      }
+    });
+    return {};
+  }
+
+ private:
+  static constexpr size_t kPixels = 256;
+  static constexpr size_t kChannels = 32;
+
+  void dequantize_block(const uint8_t* x, float* y, size_t pixels) const {
+    uint8_t codes[kChannels * kPixels];
+    for (size_t c = 0; c < channels_; c += kChannels) {
+      const size_t live = std::min(kChannels, channels_ - c);
+      kernels_.transpose_8(pixels, live, x + c, channels_, codes, kPixels);
+      for (size_t i = 0; i < live; ++i)
+        kernels_.dequantize(pixels, codes + i * kPixels, params_, y + (c + i) * spatial_);
+    }
+  }
+
+  const VectorKernels& kernels_;
+  BufferId x_ = 0;
+  BufferId y_ = 0;
+  size_t batch_ = 0;
+  size_t channels_ = 0;
+  size_t spatial_ = 0;
+  CodeParams params_ = {};
+};
+
 class Lut final : public Step {
  public:
   Lut(StepReader& reader) : kernels_(*reader.table().vector) {
@@ -238,6 +291,10 @@ std::unique_ptr<Step> make_dequantize(StepReader& reader) {
 
 std::unique_ptr<Step> make_quantize_nhwc(StepReader& reader) {
   return std::make_unique<QuantizeNhwc>(reader);
+}
+
+std::unique_ptr<Step> make_dequantize_nchw(StepReader& reader) {
+  return std::make_unique<DequantizeNchw>(reader);
 }
 
 std::unique_ptr<Step> make_lut(StepReader& reader) { return std::make_unique<Lut>(reader); }

@@ -14,6 +14,7 @@ namespace q8 {
 std::unique_ptr<Step> make_quantize(StepReader& reader);
 std::unique_ptr<Step> make_dequantize(StepReader& reader);
 std::unique_ptr<Step> make_quantize_nhwc(StepReader& reader);
+std::unique_ptr<Step> make_dequantize_nchw(StepReader& reader);
 std::unique_ptr<Step> make_lut(StepReader& reader);
 // gemm.cc
 std::unique_ptr<Step> make_qgemm(StepReader& reader);

@@ -53,6 +53,8 @@ class Fields {
   virtual bool arrays(const char* name, std::vector<ArrayCopy>* out) const = 0;
   virtual bool weights(const char* name, Weights* out) const = 0;
   virtual std::unique_ptr<Fields> object(const char* name) const = 0;
+  /// An array of objects.
+  virtual bool objects(const char* name, std::vector<std::unique_ptr<Fields>>* out) const = 0;
 };
 
 }  // namespace q8

@@ -26,6 +26,7 @@ constexpr StepKind kStepKinds[] = {
     {"concat", make_concat},
     {"conv", make_conv},
     {"dequantize", make_dequantize},
+    {"dequantize_nchw", make_dequantize_nchw},
     {"gather", make_gather},
     {"gather_dynamic", make_gather_dynamic},
     {"gemm", make_gemm},

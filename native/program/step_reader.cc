@@ -215,6 +215,20 @@ Weights StepReader::weights(const char* name) {
   return weights;
 }
 
+void StepReader::for_objects(const char* name, const std::function<void(StepReader&)>& read) {
+  if (is_null(name)) return;
+  std::vector<std::unique_ptr<Fields>> objects;
+  if (!fields_.objects(name, &objects)) fail("an array of objects", name);
+  for (const std::unique_ptr<Fields>& object : objects) {
+    StepReader reader(*object, buffers_, table_);
+    read(reader);
+    if (status_.ok() && !reader.ok()) {
+      status_ = Status(reader.status().code(),
+                       "In " + std::string(name) + ": " + reader.status().message());
+    }
+  }
+}
+
 int32_t StepReader::zero_point(const char* name, BufferId id) {
   return is_signed(id) ? integer(name, -128, 127) : integer(name, 0, 255);
 }

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -102,6 +103,10 @@ class StepReader {
   bool is_signed(BufferId id) const { return dtype(id) == DType::kInt8; }
 
   Weights weights(const char* name);
+
+  /// Calls read(reader) for every object of an array; absent means none. Errors are kept with the
+  /// array's name.
+  void for_objects(const char* name, const std::function<void(StepReader&)>& read);
 
   /// A zero point of the type of buffer `id` (uint8 or int8).
   int32_t zero_point(const char* name, BufferId id);

@@ -806,13 +806,27 @@ describe('program: copies', () => {
           return i === 2 ? row.map((v) => table[v & 255]) : row;
         }),
       );
-      const step: ConcatStep = { op: 'concat', inputs: [0, 1, 2], y: 3, outer, inners, tables: [null, null, table] };
+      const step: ConcatStep = {
+        op: 'concat',
+        inputs: [0, 1, 2],
+        y: 3,
+        outer,
+        inners,
+        offsets: [0, 3, 3],
+        row: 20,
+        tables: [null, null, table],
+      };
       expectExact(step, inputs, Uint8Array.from(rows.flat()), `outer ${outer}`);
       const f = inners.map((n) => floats(outer * n, random));
       const joined = Array.from({ length: outer }, (_, o) =>
         f.flatMap((x, i) => [...x.subarray(o * inners[i], (o + 1) * inners[i])]),
       );
       expectExact({ ...step, tables: [null, null, null] }, f, Float32Array.from(joined.flat()));
+      const swapped = Array.from({ length: outer }, (_, o) =>
+        [f[2], f[0]].flatMap((x, i) => [...x.subarray(o * [17, 3][i], (o + 1) * [17, 3][i])]),
+      );
+      const tables = [null, null, null];
+      expectExact({ ...step, offsets: [17, 17, 0], tables }, f, Float32Array.from(swapped.flat()));
     }
   });
 

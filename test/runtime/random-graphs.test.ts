@@ -54,6 +54,21 @@ const params = (b: GraphBuilder, scale: number, zeroPoint: number): Value[] => [
   b.constant('uint8', [zeroPoint], []),
 ];
 
+/** A convolution of 4 channels to 4, depthwise with group 4. */
+const qconv = (b: GraphBuilder, x: Value, seed: number, group = 1): Value =>
+  b.node(
+    'QLinearConv',
+    [
+      x,
+      ...params(b, 0.02, 100),
+      b.graph.newConstant('w', codes('int8', [4, 4 / group, 3, 3], -128, 127, seed)),
+      b.constant('float32', [0.003], []),
+      b.constant('int8', [0], []),
+      ...params(b, 0.02, 100),
+    ],
+    { ...CONV, group: int(group) },
+  );
+
 const CODE_MAKERS: readonly Maker[] = [
   (b, pick) =>
     b.node(
@@ -72,6 +87,61 @@ const CODE_MAKERS: readonly Maker[] = [
   (b, pick) =>
     b.node('QLinearSigmoid', [pick(), ...params(b, 0.02, 100), ...params(b, 0.02, 100)], {}, 'com.microsoft'),
   (b, pick) => b.node('MaxPool', [pick()], { kernel_shape: ints(3, 3), ...CONV }),
+  // What is finished while it is hot: activations and residuals behind convolutions, concatenations of them.
+  (b, pick, seed) =>
+    b.node(
+      'QLinearSigmoid',
+      [qconv(b, pick(), seed, seed % 2 === 0 ? 1 : 4), ...params(b, 0.02, 100), ...params(b, 0.02, 100)],
+      {},
+      'com.microsoft',
+    ),
+  (b, pick, seed) => {
+    const x = qconv(b, pick(), seed);
+    const gate = b.node('QLinearSigmoid', [x, ...params(b, 0.02, 100), ...params(b, 1 / 256, 0)], {}, 'com.microsoft');
+    return b.node(
+      'QLinearMul',
+      [x, ...params(b, 0.02, 100), gate, ...params(b, 1 / 256, 0), ...params(b, 0.02, 100)],
+      {},
+      'com.microsoft',
+    );
+  },
+  (b, pick, seed) => {
+    const operands = [qconv(b, pick(), seed), pick()];
+    if (seed % 2) operands.reverse();
+    const [a, c] = operands;
+    return b.node(
+      'QLinearAdd',
+      [a, ...params(b, 0.02, 100), c, ...params(b, 0.03, 90), ...params(b, 0.02, 100)],
+      {},
+      'com.microsoft',
+    );
+  },
+  (b, pick, seed) =>
+    b.node('Slice', [
+      b.node(
+        'QLinearConcat',
+        [
+          ...params(b, 0.02, 100),
+          qconv(b, pick(), seed),
+          ...params(b, 0.02, 100),
+          pick(),
+          ...params(b, 0.02, 100),
+          qconv(b, pick(), seed + 1, 4),
+          ...params(b, 0.03, 80),
+        ],
+        { axis: int(1) },
+        'com.microsoft',
+      ),
+      b.constant('int64', [seed % 2 ? 2 : 3]),
+      b.constant('int64', [seed % 2 ? 6 : 11]),
+      b.constant('int64', [1]),
+      b.constant('int64', [seed % 2 ? 1 : 2]),
+    ]),
+  (b, pick, seed) =>
+    b.node('QuantizeLinear', [
+      b.node('DequantizeLinear', [qconv(b, pick(), seed), ...params(b, 0.02, 100)]),
+      ...params(b, 0.02, 100),
+    ]),
   (b, pick, seed) =>
     b.node(
       'QLinearConv',
