@@ -7,6 +7,7 @@ Needs numpy, onnx, onnxruntime and sympy, and the files of examples/fashion-mnis
 """
 import base64
 import gzip
+import hashlib
 import itertools
 import json
 import logging
@@ -20,7 +21,9 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, create_calibrator, quantize_dynamic, quantize_static,
+    save_tensors_data)
 from onnxruntime.quantization.quant_utils import (
     compute_data_quant_params, compute_scale_zp, compute_scale_zp_blocked, get_qmin_qmax_for_qType, quantize_data,
     quantize_onnx_initializer, snap_zero_point_to_uint8)
@@ -316,9 +319,244 @@ def tiny():
     write("tiny.json", document)
 
 
+# ---- compat.json.gz: digests of every parameter and constant, over all options in use ---------------------------------
+
+class Net:
+    """A float model with random weights, node by node; nodes are named like their output."""
+
+    def __init__(self, opset):
+        self.rng, self.opset, self.nodes, self.constants = np.random.default_rng(SEED), opset, [], []
+
+    def constant(self, name, array, dtype=np.float32):
+        self.constants.append(numpy_helper.from_array(np.asarray(array, dtype), name))
+        return name
+
+    def weight(self, name, *dims, scale=1.0):
+        fan_in = np.prod(dims[1:]) if len(dims) > 2 else dims[0]
+        return self.constant(name, scale * self.rng.normal(0, 1, dims) / np.sqrt(fan_in))
+
+    def node(self, op, output, *inputs, **attributes):
+        self.nodes.append(helper.make_node(op, list(inputs), [output], output, **attributes))
+        return output
+
+    def conv(self, name, x, *dims, **attributes):
+        return self.node("Conv", name, x, self.weight(f"{name}_w", *dims), self.constant(f"{name}_b", self.rng.normal(0, 0.1, dims[0])),
+                         kernel_shape=list(dims[2:]), **attributes)
+
+    def model(self, inputs, outputs):
+        def infos(values):
+            return [helper.make_tensor_value_info(name, kind, dims) for name, kind, dims in values]
+
+        graph = helper.make_graph(self.nodes, "net", infos(inputs), infos(outputs), self.constants)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8, producer_name="q8-fixtures")
+
+
+def resnet():
+    net, pad = Net(17), {"pads": [1, 1, 1, 1]}
+    stem = net.node("Relu", "stem_relu", net.conv("stem", "x", 8, 3, 3, 3, **pad))
+    pool = net.node("MaxPool", "pool", stem, kernel_shape=[2, 2], strides=[2, 2])
+    left = net.node("Relu", "left_relu", net.conv("left", pool, 8, 8, 3, 3, **pad))
+    right = net.conv("right", left, 8, 8, 3, 3, **pad)
+    total = net.node("Relu", "sum_relu", net.node("Add", "sum", right, pool))
+    down = net.conv("down", total, 12, 8, 1, 1, strides=[2, 2])
+    flat = net.node("Flatten", "flat", net.node("GlobalAveragePool", "mean", down))
+    net.node("Gemm", "logits", flat, net.weight("logits_w", 5, 12), net.weight("logits_b", 5), transB=1)
+    return net.model([("x", TensorProto.FLOAT, [2, 3, 8, 8])], [("logits", TensorProto.FLOAT, [2, 5])])
+
+
+def mobilenet():
+    net, pad = Net(17), {"pads": [1, 1, 1, 1]}
+    zero, six = net.constant("zero", 0), net.constant("six", 6)
+    stem = net.node("Clip", "stem_clip", net.conv("stem", "x", 8, 3, 3, 3, strides=[2, 2], **pad), zero, six)
+    depthwise = net.node("HardSwish", "depthwise_swish", net.conv("depthwise", stem, 8, 1, 3, 3, group=8, **pad))
+    squeeze = net.node("GlobalAveragePool", "squeeze", depthwise)
+    gate = net.node("Sigmoid", "gate", net.conv("expand", net.node("Relu", "reduce_relu", net.conv("reduce", squeeze, 4, 8, 1, 1)), 8, 4, 1, 1))
+    project = net.conv("project", net.node("Mul", "scaled", depthwise, gate), 8, 8, 1, 1)
+    total = net.node("Add", "sum", project, stem)
+    both = net.node("Concat", "both", total, net.node("LeakyRelu", "leaky", project, alpha=0.1), axis=1)
+    average = net.node("AveragePool", "average", both, kernel_shape=[2, 2], strides=[2, 2])
+    shifted = net.node("Add", "shifted", average, net.weight("shift", 1, 16, 1, 1))
+    rows = net.node("Reshape", "rows", shifted, net.constant("rows_shape", [2, 64], np.int64))
+    net.node("Gemm", "logits", rows, net.weight("logits_w", 64, 5), net.weight("logits_b", 5))
+    model = net.model([("x", TensorProto.FLOAT, [2, 3, 8, 8])], [("logits", TensorProto.FLOAT, [2, 5])])
+    for tensor in model.graph.initializer:   # a dead channel, and biases that do not fit int32
+        array = numpy_helper.to_array(tensor).copy()
+        if tensor.name == "project_w":
+            array[2] = 0
+            array[3] *= 1e-9
+        elif tensor.name == "project_b":
+            array[2:4] = 3
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return model
+
+
+def transformer():
+    net, width, heads, length = Net(20), 16, 2, 6
+    size = width // heads
+    shape = net.constant("heads_shape", [2, length, heads, size], np.int64)
+    back = net.constant("back_shape", [2, length, width], np.int64)
+    embedded = net.node("Add", "embedded", net.node("Gather", "words", net.weight("table", 20, width, scale=4), "ids"), net.weight("positions", length, width))
+
+    def norm(name, x):
+        return net.node("LayerNormalization", name, x, net.constant(f"{name}_gamma", 1 + net.rng.normal(0, 0.2, width)),
+                        net.constant(f"{name}_beta", net.rng.normal(0, 0.2, width)), axis=-1)
+
+    def linear(name, x, *dims):
+        product = net.node("MatMul", f"{name}_product", x, net.weight(f"{name}_w", *dims))
+        return net.node("Add", name, product, net.weight(f"{name}_b", dims[1]))
+
+    def split(name, x, perm):
+        return net.node("Transpose", f"{name}_heads", net.node("Reshape", f"{name}_split", linear(name, x, width, width), shape), perm=perm)
+
+    first = norm("first", embedded)
+    scores = net.node("MatMul", "scores", split("query", first, [0, 2, 1, 3]), split("key", first, [0, 2, 3, 1]))
+    weights = net.node("Softmax", "weights", net.node("Mul", "scaled", scores, net.constant("root", 1 / np.sqrt(size))), axis=-1)
+    mixed = net.node("MatMul", "mixed", weights, split("value", first, [0, 2, 1, 3]))
+    joined = net.node("Reshape", "joined", net.node("Transpose", "turned", mixed, perm=[0, 2, 1, 3]), back)
+    residual = net.node("Add", "residual", linear("attended", joined, width, width), embedded)
+    hidden = net.node("Gelu", "activated", linear("wide", norm("second", residual), width, 24))
+    out = net.node("Add", "out", linear("narrow", hidden, 24, width), residual)
+    picked = net.node("Gather", "picked", out, net.constant("first_token", 0, np.int64), axis=1)
+    net.node("Gemm", "logits", picked, net.weight("logits_w", width, 3), net.weight("logits_b", 3))
+    return net.model([("ids", TensorProto.INT64, [2, length])], [("logits", TensorProto.FLOAT, [2, 3])])
+
+
+class Feeds(CalibrationDataReader):
+    def __init__(self, feeds):
+        self.feeds = iter(feeds)
+
+    def get_next(self):
+        return next(self.feeds, None)
+
+
+def digest(tensors, base, with_scale=True):
+    """Of type, scales, zero points and codes, with 4-bit codes unpacked: 8 hexadecimal digits."""
+    scale, zero_point = tensors[f"{base}_scale"], tensors[f"{base}_zero_point"]
+    codes = tensors.get(base if base.endswith("_quantized") else f"{base}_quantized")
+    parts = [str(zero_point.dtype).encode()]
+    if with_scale:
+        parts += [scale.astype(np.float32).tobytes(), ",".join(str(int(z)) for z in zero_point.flatten()).encode()]
+    if codes is not None:
+        parts.append(codes.astype({"int4": np.int8, "uint4": np.uint8}.get(str(codes.dtype), codes.dtype)).tobytes())
+    return hashlib.sha256(b"|".join(parts)).hexdigest()[:8]
+
+
+def digests(model, is_qdq):
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    bases = [name.removesuffix("_scale") for name in tensors if name.endswith("_scale") and f"{name.removesuffix('_scale')}_zero_point" in tensors]
+    # Integer operators need no scale of their biases.
+    return {base: digest(tensors, base, is_qdq or not base.endswith("_quantized")) for base in sorted(bases)}
+
+
+QUANT_TYPES = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8, "int16": QuantType.QInt16, "uint16": QuantType.QUInt16,
+               "int4": QuantType.QInt4, "uint4": QuantType.QUInt4}
+EXTRA = {"activationSymmetric": "ActivationSymmetric", "weightSymmetric": "WeightSymmetric", "minRealRange": "MinimumRealRange",
+         "restrictZeroPoints": "ActivationRestrictedAsymmetric", "blockSize": "BlockSize", "nnapiSigmoid": "extra.Sigmoid.nnapi",
+         "quantizeBias": "QuantizeBias"}
+
+
+def python_overrides(overrides):
+    def one(override):
+        keys = {"type": lambda v: ("quant_type", QUANT_TYPES[v]), "symmetric": lambda v: ("symmetric", v),
+                "reduceRange": lambda v: ("reduce_range", v), "axis": lambda v: ("axis", v)}
+        result = dict(keys[key](value) for key, value in override.items() if key in keys and value is not None)
+        if "convert" in override:
+            result["convert"] = one(override["convert"])
+            if "receivers" in override["convert"]:
+                result["convert"]["recv_nodes"] = set(override["convert"]["receivers"])
+        if "range" in override:
+            result["rmin"], result["rmax"] = (np.float32(v) for v in override["range"])
+        if "scale" in override and not isinstance(override["scale"], list):
+            kind = override.get("type", "uint8")
+            result["scale"], result["zero_point"] = np.array(override["scale"], np.float32), np.array(override["zeroPoint"], kind)
+        return result
+
+    result = {}
+    for name, override in overrides.items():
+        if isinstance(override.get("scale"), list):
+            result[name] = [{**one({**override, "scale": s, "zeroPoint": z})} for s, z in zip(override["scale"], override["zeroPoint"])]
+        else:
+            result[name] = [one(override)]
+    return result
+
+
+def static_settings(name):
+    """Options of q8 for a model: all combinations of those that interact, and each of the others."""
+    def types(activation, weight):
+        return {"activationType": activation, "weightType": weight}
+
+    eight = [("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")]
+    for fmt, pair, per_channel, reduce_range in itertools.product(("qoperator", "qdq"), eight, (False, True), (False, True)):
+        yield {"format": fmt, **types(*pair), "perChannel": per_channel, "reduceRange": reduce_range}
+    for fmt, pair, per_channel in itertools.product(("qoperator", "qdq"), eight, (False, True)):
+        yield {"format": fmt, **types(*pair), "perChannel": per_channel, "activationSymmetric": True}
+        yield {"format": fmt, **types(*pair), "perChannel": per_channel, "weightSymmetric": True, "minRealRange": 3.5}
+    for fmt, pair in itertools.product(("qoperator", "qdq"), eight):
+        yield {"format": fmt, **types(*pair), "perChannel": False, "weightSymmetric": False}
+    for fmt, per_channel in itertools.product(("qoperator", "qdq"), (False, True)):
+        yield {"format": fmt, **types("uint8", "int8"), "perChannel": per_channel, "restrictZeroPoints": True}
+    wide = [("uint16", "int8"), ("uint16", "uint16"), ("int16", "int16"), ("int16", "uint8"), ("uint8", "int4"), ("uint16", "uint4")]
+    for pair, per_channel, symmetric in itertools.product(wide, (False, True), (False, True)):
+        yield {"format": "qdq", **types(*pair), "perChannel": per_channel, "activationSymmetric": symmetric}
+    yield {"format": "qdq", **types("uint16", "int16"), "perChannel": True, "reduceRange": True}
+    yield {"format": "qdq", **types("uint8", "int8"), "perChannel": True, "quantizeBias": False}
+    if name == "mobilenet":
+        yield {"format": "qoperator", **types("uint8", "int8"), "perChannel": True, "nnapiSigmoid": True}
+    if name == "transformer":
+        for pair, per_channel in itertools.product((("uint8", "int4"), ("uint8", "uint4"), ("uint16", "int8")), (False, True)):
+            yield {"format": "qdq", **types(*pair), "perChannel": per_channel, "blockSize": 4,
+                   "exclude": ["first", "second", "logits"]}   # the tool has no blocks for vectors, nor biases beside blocks
+        yield {"format": "qdq", **types("uint8", "int8"), "perChannel": False, "overrides": {
+            "scores": {"type": "uint16"}, "query_w": {"type": "int4", "axis": None}, "attended_w": {"symmetric": False, "axis": None},
+            "joined": {}, "wide_w": {"axis": 1, "type": "int16"}, "narrow_w": {"reduceRange": True, "axis": None},
+            "wide": {"range": [-2.5, 7.25]}, "mixed": {"scale": 0.03125, "zeroPoint": 131, "type": "uint8"},
+            "residual": {"type": "uint16", "convert": {"type": "uint8", "receivers": ["second"]}},
+            "embedded": {"convert": {"type": "int16", "symmetric": True}},
+            "key_w": {"axis": 1, "scale": [0.01 * (i + 1) for i in range(16)], "zeroPoint": [0] * 16}}}
+
+
+def compat():
+    documents = {}
+    for name, build, feed in (
+            ("resnet", resnet, lambda rng: {"x": rng.normal(0, 1, (2, 3, 8, 8)).astype(np.float32)}),
+            ("mobilenet", mobilenet, lambda rng: {"x": rng.normal(0, 1, (2, 3, 8, 8)).astype(np.float32)}),
+            ("transformer", transformer, lambda rng: {"ids": rng.integers(0, 20, (2, 6))})):
+        model, rng = build(), np.random.default_rng(SEED)
+        onnx.checker.check_model(model)
+        with tempfile.TemporaryDirectory() as folder:
+            source, prepared, output, cache = (str(Path(folder) / file) for file in ("float.onnx", "prepared.onnx", "int8.onnx", "ranges.json"))
+            onnx.save(onnx.shape_inference.infer_shapes(model), source)
+            calibrator = create_calibrator(Path(source), [node.op_type for node in model.graph.node], calibrate_method=CalibrationMethod.MinMax)
+            calibrator.collect_data(Feeds([feed(rng) for _ in range(8)]))
+            data = calibrator.compute_data()
+            save_tensors_data(data, cache)
+            ranges = {tensor: [float(np.squeeze(v)) for v in data[tensor].range_value] for tensor in data.keys()}
+            static = []
+            for options in static_settings(name):
+                extra = {EXTRA[key]: value for key, value in options.items() if key in EXTRA}
+                if "overrides" in options:
+                    extra["TensorQuantOverrides"] = python_overrides({k: v for k, v in options["overrides"].items() if v})
+                quantize_static(source, output, None, quant_format=QuantFormat.QDQ if options["format"] == "qdq" else QuantFormat.QOperator,
+                                per_channel=options["perChannel"], reduce_range=options.get("reduceRange", False),
+                                activation_type=QUANT_TYPES[options["activationType"]], weight_type=QUANT_TYPES[options["weightType"]],
+                                nodes_to_exclude=list(options.get("exclude", [])), calibration_cache_path=cache,
+                                extra_options=extra)
+                static.append([options, digests(onnx.load(output), options["format"] == "qdq")])
+            dynamic = []
+            for kind, per_channel, reduce_range in itertools.product(("int8", "uint8"), (False, True), (False, True)):
+                quantize_dynamic(source, output, per_channel=per_channel, reduce_range=reduce_range, weight_type=QUANT_TYPES[kind])
+                dynamic.append([{"weightType": kind, "perChannel": per_channel, "reduceRange": reduce_range}, digests(onnx.load(output), False)])
+        documents[name] = {"model": base64.b64encode(model.SerializeToString()).decode(), "ranges": ranges, "static": static, "dynamic": dynamic}
+        print(name, len(static), "static,", len(dynamic), "dynamic")
+    text = json.dumps({"madeBy": made_by(), **documents}, separators=(",", ":"))
+    path = OUTPUT / "compat.json.gz"
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    print(f"compat.json.gz: {path.stat().st_size} bytes")
+
+
 def main():
     logging.disable(logging.WARNING)
-    jobs = {"params": params, "weights": weights, "types": types, "tiny": tiny,
+    jobs = {"params": params, "weights": weights, "types": types, "compat": compat, "tiny": tiny,
             "resnet8": lambda: network("resnet8"), "mobilenetv2": lambda: network("mobilenetv2")}
     for name in sys.argv[1:] or jobs:
         jobs[name]()

@@ -50,11 +50,19 @@ export type QuantTrait =
       weight: number;
       bias?: number;
       axis: number | ((node: Node, weightRank: number) => number | undefined);
+      /** False: one scale even where one per channel is asked for. */
+      perChannel?: false;
       /** When false for a node, the node stays float; the reason is reported. */
       when?: (node: Node) => true | string;
     }
   | { kind: 'elementwise'; inputs?: number[]; when?: (node: Node) => true | string }
-  | { kind: 'agnostic'; inputs?: number[]; when?: (node: Node) => true | string }
+  | {
+      kind: 'agnostic';
+      inputs?: number[];
+      when?: (node: Node) => true | string;
+      /** True: a constant that the node reads becomes codes for it, whose scale its output has. */
+      readsTable?: boolean;
+    }
   | { kind: 'clamp' }
   | { kind: 'fixed'; range: (node: Node) => [number, number] };
 

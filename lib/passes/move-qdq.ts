@@ -158,7 +158,8 @@ function pushDown(graph: Graph, node: Node, captured: ReadonlySet<Value>): void 
   const input = movedInput(graph, node);
   const from = input && dequantizedFrom(input);
   if (!from || node.outputs.some((value) => value && captured.has(value))) return;
-  if (from.codes.constant) {
+  // Rows of a table of codes are codes; other constants are folded with what reads them.
+  if (from.codes.constant && node.op !== 'Gather') {
     if (node.op === 'Transpose') transposeConstant(graph, node, from);
     return;
   }

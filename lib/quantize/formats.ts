@@ -1,6 +1,8 @@
 /** Which codes each tensor gets: the options, and the exceptions by tensor, as input of lib/quantize/scale.ts. */
 import { type CodeDType, codeRange } from '../tensor/dtype';
+import { onnxruntimeOperand, onnxruntimeWeight } from './compat';
 import { listOf, pairsOf, type CodesOverride } from './overrides';
+import type { InputRole } from './plan';
 import type { Representation } from './representation';
 import { type Granularity, type Range, type ScaleAndZeroPoint, type ScaleOptions, scaleOfRange } from './scale';
 
@@ -28,7 +30,11 @@ export type FormatOptions = Pick<
   | 'minRealRange'
   | 'blockSize'
   | 'overrides'
+  | 'compat'
 >;
+
+/** Axes of a weight: that of its scales, and that along which products are summed, for matrices. */
+type WeightAxes = Pick<Extract<InputRole, { kind: 'weight' }>, 'axis' | 'sumAxis'>;
 
 export class Formats {
   readonly #options: FormatOptions;
@@ -54,29 +60,41 @@ export class Formats {
 
   /** Of a constant that is an operand like any activation. */
   operand(name: string, rank: number): WeightFormat {
-    return this.#constant(this.#activation(), name, rank, undefined);
+    const base = this.#activation();
+    const rules = this.#options.compat ? { ...onnxruntimeOperand(this.#options), restrictZeroPoint: false } : {};
+    return this.#constant({ ...base, ...rules }, name, rank, undefined);
   }
 
-  /**
-   * Of a weight of `rank` dimensions with scales along `axis`, if given.
-   * @param blockAxis the axis along which products are summed, where the weight may have blocks.
-   */
-  weight(name: string, rank: number, axis: number | undefined, blockAxis?: number): WeightFormat {
-    const { weightType, reduceRange, minRealRange, blockSize } = this.#options;
-    const block = blockSize !== undefined && blockAxis !== undefined;
-    const override = this.#options.overrides[name];
-    const dtype = override?.type ?? weightType;
-    const isPerChannel = !block && (override?.axis === undefined ? axis : override.axis) !== undefined;
-    const symmetric = this.#options.weightSymmetric ?? (isPerChannel || isSigned(dtype));
+  /** Of a weight of `rank` dimensions that a node of type `op` reads, as the plan wants its scales. */
+  weight(name: string, rank: number, op: string, { axis, sumAxis }: WeightAxes): WeightFormat {
+    const { reduceRange, minRealRange, blockSize: block, overrides, compat } = this.#options;
+    const blockAxis = compat && rank === 2 ? (axis ?? 0) : sumAxis;
+    const isBlocked = block !== undefined && blockAxis !== undefined;
+    const override = overrides[name]?.axis;
+    const isPerChannel = (override === undefined ? axis : (override ?? undefined)) !== undefined;
+    const { dtype, symmetric } = compat
+      ? onnxruntimeWeight(op, isPerChannel, this.#options)
+      : this.#weightCodes(overrides[name]?.type, isPerChannel && !isBlocked);
+    const granularity = isBlocked ? { axis: blockAxis, block } : axis === undefined ? undefined : { axis };
     const base = { dtype, symmetric, reduceRange, minRealRange };
-    const granularity = block ? { axis: blockAxis, block: blockSize } : axis === undefined ? undefined : { axis };
     return this.#constant(base, name, rank, granularity);
   }
 
-  /** Whether the scale of an activation depends on its own range, or else that of a conversion does. */
-  needsRange(name: string, isHead: boolean): boolean {
-    const formats = [isHead ? this.activation(name) : undefined, this.converted(name)?.format];
+  #weightCodes(override: CodeDType | undefined, isPerChannel: boolean): { dtype: CodeDType; symmetric: boolean } {
+    const dtype = override ?? this.#options.weightType;
+    return { dtype, symmetric: this.#options.weightSymmetric ?? (isPerChannel || codeRange(dtype)[0] < 0) };
+  }
+
+  /** Whether the scale of an activation, which is that of the head of its group, or of its conversion follows from a range. */
+  needsRange(name: string, head: string): boolean {
+    const formats = [this.activation(head), this.converted(name)?.format];
     return formats.some((format) => format && !format.fixed && !format.ranges);
+  }
+
+  /** Whether codes of an activation may have a scale that integer kernels prefer to that of its range. */
+  takesKnownScale(name: string): boolean {
+    const { activationType: type, compat, format } = this.#options;
+    return !this.hasOverride(name) && (type === 'uint8' || type === 'int8') && !(compat && format === 'qdq');
   }
 
   hasOverride(name: string): boolean {
@@ -107,14 +125,6 @@ export class Formats {
     }
     return format;
   }
-}
-
-function isSigned(dtype: CodeDType): boolean {
-  return codeRange(dtype)[0] < 0;
-}
-
-export function isEightBit(dtype: CodeDType): boolean {
-  return dtype === 'uint8' || dtype === 'int8';
 }
 
 /** Scale and zero point of one activation. `observed` may be missing only when the format says everything. */

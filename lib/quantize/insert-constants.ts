@@ -3,19 +3,35 @@ import type { AttributeInit } from '../graph/attributes';
 import type { Graph, Node, Value } from '../graph/graph';
 import { quantizeBias } from '../passes/qdq-pairs';
 import type { TensorReport } from '../report/quantize-report';
-import type { DType } from '../tensor/dtype';
+import type { CodeDType, DType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
+import { onnxruntimeGuards } from './compat';
 import type { Formats, WeightFormat } from './formats';
 import type { InputRole, NodePlan } from './plan';
 import type { Representation } from './representation';
 import { type Codes, guardBiasRange, quantizeWeight, rangeOf, scaleDims, weightScales } from './scale';
 
-export type ConstantOptions = Pick<Representation, 'guardBias' | 'weightPairs' | 'pairDomain'>;
+export type ConstantOptions = Pick<
+  Representation,
+  'format' | 'weightType' | 'guardBias' | 'quantizeBias' | 'weightPairs' | 'pairDomain' | 'compat'
+>;
+
+/** As they stand in the model. */
+interface ConstantParams {
+  scale: Value;
+  zeroPoint: Value;
+}
 
 /** A constant as codes. */
 interface Coded extends WeightFormat {
   scale: Float32Array;
   zeroPoint: Codes;
+}
+
+interface ScaleAndZeroPoints {
+  dtype: CodeDType;
+  scales: Float32Array;
+  zeroPoints: Codes;
 }
 
 export class ConstantInserter {
@@ -25,6 +41,8 @@ export class ConstantInserter {
   readonly #domain: string;
   readonly #inputScale: (node: Node) => number;
   readonly #report: TensorReport[];
+  /** Scale and zero point of constants that are operands, by constant. */
+  readonly #operands = new Map<Value, { coded: Coded; params: ConstantParams }>();
   /** Dequantized twins of constants, by constant and use, so that tied weights stay one tensor. */
   readonly #twins = new Map<Value, Map<string, Value>>();
 
@@ -56,11 +74,28 @@ export class ConstantInserter {
     }
   }
 
+  /** Scale and zero point of a constant that is an operand with one scale, which others may share. */
+  operandParams(value: Value): ConstantParams & ScaleAndZeroPoints {
+    const { coded, params } = this.#operandOf(value);
+    return { ...params, dtype: coded.dtype, scales: coded.scale, zeroPoints: coded.zeroPoint };
+  }
+
+  #operandOf(value: Value): { coded: Coded; params: ConstantParams } {
+    let operand = this.#operands.get(value);
+    if (!operand) {
+      const { data, dims } = value.constant! as Tensor<'float32'>;
+      const coded = this.#code(data, dims, this.#formats.operand(value.name, dims.length));
+      operand = { coded, params: this.#params(value, coded) };
+      this.#operands.set(value, operand);
+    }
+    return operand;
+  }
+
   /** A constant operand of an elementwise node, with scale and type of an activation. */
   #operand(value: Value): Value {
     return this.#once(value, 'operand', () => {
-      const { data, dims } = value.constant! as Tensor<'float32'>;
-      return this.#dequantized(value, data, this.#code(data, dims, this.#formats.operand(value.name, dims.length)));
+      const { coded, params } = this.#operandOf(value);
+      return this.#dequantized(value, (value.constant! as Tensor<'float32'>).data, coded, params);
     });
   }
 
@@ -75,9 +110,9 @@ export class ConstantInserter {
     const { dims } = tensor;
     // y = alpha A B + beta C: with both factors inside the constants, integer and float form agree, and every runtime's
     // fusion of the pattern is right.
-    const alpha = takeFactor(node, 'alpha');
+    const alpha = this.#takeFactor(node, 'alpha');
     const data = alpha === 1 ? tensor.data : tensor.data.map((w) => w * alpha);
-    const format = this.#formats.weight(value.name, dims.length, role.axis, role.sumAxis);
+    const format = this.#formats.weight(value.name, dims.length, node.op, role);
     const coded = this.#code(data, dims, format);
     const guarded = biasIndex === undefined ? coded : this.#insertBias(node, biasIndex, coded, role.outputAxis, dims);
     const { granularity } = format;
@@ -97,24 +132,26 @@ export class ConstantInserter {
   ): Coded {
     const value = node.requiredInput(index);
     const tensor = value.constant! as Tensor<'float32'>;
-    const beta = takeFactor(node, 'beta');
+    const beta = this.#takeFactor(node, 'beta');
     if (this.#formats.hasOverride(value.name)) {
       const data = beta === 1 ? tensor.data : tensor.data.map((b) => b * beta);
-      const format = this.#formats.weight(value.name, tensor.dims.length, undefined);
+      const format = this.#formats.weight(value.name, tensor.dims.length, node.op, {});
       node.setInput(index, this.#dequantized(value, data, this.#code(data, tensor.dims, format)));
       return weight;
     }
+    const { quantizeBias } = this.#options;
     const { granularity } = weight;
     // An int32 bias has one scale for each output channel at most.
-    if (granularity && (granularity.block || granularity.axis !== outputAxis)) {
+    const hasForm = !granularity || (!granularity.block && granularity.axis === outputAxis);
+    if (!hasForm || (!quantizeBias && !this.#options.compat)) {
       if (beta !== 1) node.attributes.set('beta', { kind: 'float', value: beta });
       return weight;
     }
     const channels = granularity ? dims[granularity.axis] : tensor.size;
     const data = Float32Array.from({ length: channels }, (_, c) => tensor.data[tensor.size === 1 ? 0 : c] * beta);
     const inputScale = this.#inputScale(node);
-    const scale = this.#options.guardBias ? guardBiasRange(weight.scale, inputScale, data) : weight.scale;
-    node.setInput(index, this.#bias(value, data, inputScale, scale, granularity !== undefined));
+    const scale = this.#guards(weight) ? guardBiasRange(weight.scale, inputScale, data) : weight.scale;
+    if (quantizeBias) node.setInput(index, this.#bias(value, data, inputScale, scale, granularity !== undefined));
     return { ...weight, scale };
   }
 
@@ -139,7 +176,10 @@ export class ConstantInserter {
 
   #code(data: Float32Array, dims: readonly number[], format: WeightFormat): Coded {
     const { granularity, fixed } = format;
-    if (!fixed) return { ...format, ...weightScales(data, dims, granularity, format) };
+    if (!fixed) {
+      const zeroChannelsApart = this.#options.compat !== undefined;
+      return { ...format, ...weightScales(data, dims, granularity, { ...format, zeroChannelsApart }) };
+    }
     const count = scaleDims(dims, granularity).reduce((a, b) => a * b, 1);
     const at = (i: number) => fixed[fixed.length === 1 ? 0 : i];
     const zeroPoint = new Tensor(
@@ -153,16 +193,20 @@ export class ConstantInserter {
     };
   }
 
-  #dequantized(value: Value, data: Float32Array, coded: Coded): Value {
+  #params({ name, constant }: Value, { dtype, granularity, scale, zeroPoint }: Coded): ConstantParams {
+    const shape = scaleDims(constant!.dims, granularity);
+    return {
+      scale: this.#graph.newConstant(`${name}_scale`, new Tensor('float32', scale, shape)),
+      zeroPoint: this.#graph.newConstant(`${name}_zero_point`, new Tensor<DType>(dtype, zeroPoint, shape)),
+    };
+  }
+
+  #dequantized(value: Value, data: Float32Array, coded: Coded, made = this.#params(value, coded)): Value {
     const { dims } = value.constant!;
-    const { dtype, granularity, scale, zeroPoint } = coded;
+    const { granularity } = coded;
     const { name } = value;
+    const params = [made.scale, made.zeroPoint];
     this.#push(name, data, coded);
-    const shape = scaleDims(dims, granularity);
-    const params = [
-      this.#graph.newConstant(`${name}_scale`, new Tensor('float32', scale, shape)),
-      this.#graph.newConstant(`${name}_zero_point`, new Tensor<DType>(dtype, zeroPoint, shape)),
-    ];
     const attributes: AttributeInit = {
       ...(granularity && { axis: { kind: 'int', value: granularity.axis } }),
       ...(granularity?.block && { block_size: { kind: 'int', value: granularity.block } }),
@@ -218,12 +262,17 @@ export class ConstantInserter {
     twins.set(use, twin);
     return twin;
   }
-}
 
-/** The value of a Gemm's factor; the attribute is removed, which leaves its default of 1. */
-function takeFactor(node: Node, name: 'alpha' | 'beta'): number {
-  if (node.op !== 'Gemm') return 1;
-  const factor = node.attributes.float(name, 1);
-  node.attributes.delete(name);
-  return factor;
+  #guards({ dtype, zeroPoint }: Coded): boolean {
+    const { guardBias, compat } = this.#options;
+    return guardBias && (!compat || onnxruntimeGuards(dtype, zeroPoint, this.#options));
+  }
+
+  /** The value of a Gemm's factor; the attribute is removed, which leaves its default of 1. */
+  #takeFactor(node: Node, name: 'alpha' | 'beta'): number {
+    if (node.op !== 'Gemm' || this.#options.compat) return 1;
+    const factor = node.attributes.float(name, 1);
+    node.attributes.delete(name);
+    return factor;
+  }
 }

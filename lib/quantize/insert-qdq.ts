@@ -7,7 +7,7 @@ import { type Graph, type Node, Value } from '../graph/graph';
 import type { TensorReport } from '../report/quantize-report';
 import { type CodeDType, codeRange, type DType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
-import { activationScale, type FormatOptions, Formats, isEightBit } from './formats';
+import { activationScale, type FormatOptions, Formats } from './formats';
 import { type ConstantOptions, ConstantInserter } from './insert-constants';
 import type { QuantPlan } from './plan';
 import type { Representation } from './representation';
@@ -54,6 +54,7 @@ class Inserter {
   /** By head of a group, and by activation whose codes are converted. */
   readonly #params = new Map<Value, Params>();
   readonly #converted = new Map<Value, Params>();
+  readonly #constants: ConstantInserter;
   readonly #report: TensorReport[] = [];
 
   constructor(graph: Graph, plan: QuantPlan, observed: ReadonlyMap<Value, Range>, options: InsertOptions) {
@@ -63,14 +64,14 @@ class Inserter {
     this.#options = options;
     this.#formats = new Formats(options);
     this.#domain = options.pairDomain === 'ai.onnx' ? '' : options.pairDomain;
+    const inputScale = (node: Node) => this.#scaleFor(node.requiredInput(0), node);
+    this.#constants = new ConstantInserter(graph, this.#formats, options, inputScale, this.#report);
   }
 
   insert(): TensorReport[] {
     const activations = this.#activations();
     // Constants first: they need the original inputs.
-    const inputScale = (node: Node) => this.#scaleFor(node.requiredInput(0), node);
-    const constants = new ConstantInserter(this.#graph, this.#formats, this.#options, inputScale, this.#report);
-    for (const [node, plan] of this.#plan.nodes) constants.insert(node, plan);
+    for (const [node, plan] of this.#plan.nodes) this.#constants.insert(node, plan);
     for (const activation of activations) this.#insertPairs(activation);
     return this.#report;
   }
@@ -186,12 +187,17 @@ class Inserter {
 
   #paramsOf(head: Value): Params {
     let params = this.#params.get(head);
+    if (!params && head.constant) {
+      const { dtype, scale, zeroPoint, scales, zeroPoints } = this.#constants.operandParams(head);
+      params = { dtype, scale: scales[0], zeroPoint: zeroPoints[0], scaleValue: scale, zeroPointValue: zeroPoint };
+      this.#params.set(head, params);
+    }
     if (!params) {
       const { name } = head;
       const format = this.#formats.activation(name);
-      const known = this.#formats.hasOverride(name) ? undefined : this.#plan.knownScales.get(head);
+      const known = this.#formats.takesKnownScale(name) ? this.#plan.knownScales.get(head) : undefined;
       const scale =
-        known !== undefined && isEightBit(format.dtype)
+        known !== undefined
           ? { scale: known, zeroPoint: codeRange(format.dtype)[0] }
           : activationScale(format, this.#rangeOf(head));
       if (!scale) throw new Q8Error('ERR_Q8_INTERNAL', `No range was observed for tensor "${name}".`);

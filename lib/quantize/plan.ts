@@ -40,7 +40,10 @@ export interface FloatNode {
 export interface QuantPlan {
   /** In execution order. Clamps that are folded into their producer have no inputs of their own. */
   nodes: Map<Node, NodePlan>;
-  /** Every activation that becomes codes -> the activation whose scale it takes (itself, or the head of its group). */
+  /**
+   * Every activation that becomes codes -> the activation whose scale it takes: itself, the head of its group, or a constant
+   * table.
+   */
   activations: Map<Value, Value>;
   /** Heads whose range calibration has to find. */
   observed: Value[];
@@ -61,6 +64,12 @@ export interface PlanOptions
   /** Why a node is not to be quantized, when that was asked for. */
   refusal: (node: Node) => string | undefined;
   traitOf: (node: Node) => QuantTrait | undefined;
+  /** Elementwise nodes that are quantized whatever makes their inputs. Default: none. */
+  isForced?: (node: Node) => boolean;
+  /** Whether Relu and Clip stay float nodes between codes, instead of being part of a range. Default false. */
+  clampsStayFloat?: boolean;
+  /** Whether nodes that move elements are quantized for what they feed. Default true. */
+  pullUp?: boolean;
 }
 
 /** @param graph the prepared float graph: types known, constants folded. Not changed. */
@@ -107,6 +116,7 @@ class Planner {
       if (verdict === NO_CODES && this.#options.traitOf(node)?.kind === 'agnostic') waiting.push(node);
     }
     // Moving codes is cheaper than moving floats: what only feeds quantized nodes is quantized before the move.
+    if (this.#options.pullUp === false) waiting.length = 0;
     for (const node of waiting.reverse()) if (this.#feedsOnlyQuantized(node)) this.#shareThrough(node);
 
     const plan: QuantPlan = {
@@ -130,7 +140,7 @@ class Planner {
         heads.add(head);
       }
     }
-    plan.observed = [...heads].filter((head) => !this.#knownRanges.has(head));
+    plan.observed = [...heads].filter((head) => !this.#knownRanges.has(head) && !head.constant);
     return plan;
   }
 
@@ -157,11 +167,12 @@ class Planner {
         return verdict;
       }
       case 'clamp':
+        if (this.#options.clampsStayFloat) return 'it clamps floats between symmetric codes';
         return boundsAreConstant(node) ? this.#elementwise(node, [0], false) : 'its bounds are not constant';
       case 'agnostic': {
         const input = node.requiredInput(0);
         if (!isFloat(input)) return typeReason('input', input);
-        if (!this.#codes.has(input)) return NO_CODES;
+        if (input.constant ? !trait.readsTable : !this.#codes.has(input)) return NO_CODES;
         this.#shareThrough(node);
         return true;
       }
@@ -175,16 +186,21 @@ class Planner {
       if (!value) continue;
       if (!isFloat(value)) return typeReason(`input ${index}`, value);
       if (index === trait.bias) {
-        if (this.#options.quantizeBias === false) continue;
-        if (!value.constant) return 'its bias is not constant';
-        inputs.set(index, { kind: 'bias' });
+        if (value.constant) inputs.set(index, { kind: 'bias' });
+        else if (this.#options.quantizeBias !== false) return 'its bias is not constant';
       } else if (index === trait.weight && value.constant) {
         const rank = value.constant.dims.length;
         const outputAxis = typeof trait.axis === 'function' ? trait.axis(node, rank) : trait.axis;
         const { perChannel } = this.#options;
-        const axis = this.#chosenAxis(node, rank) ?? outputAxis;
+        const chosen = this.#chosenAxis(node, rank);
+        const axis = chosen ?? outputAxis;
         const sumAxis = rank === 2 && outputAxis !== undefined ? 1 - outputAxis : undefined;
-        inputs.set(index, { kind: 'weight', axis: perChannel ? axis : undefined, outputAxis, sumAxis });
+        inputs.set(index, {
+          kind: 'weight',
+          axis: perChannel && (chosen ?? trait.perChannel) !== false ? axis : undefined,
+          outputAxis,
+          sumAxis,
+        });
       } else if (value.constant) {
         inputs.set(index, { kind: 'constant' });
       } else {
@@ -232,7 +248,7 @@ class Planner {
       someCodes ||= this.#codes.has(value);
       inputs.set(index, { kind: value.constant ? 'constant' : 'activation' });
     }
-    if (!someCodes) return NO_CODES;
+    if (!someCodes && !this.#options.isForced?.(node)) return NO_CODES;
     this.#accept(node, inputs, foldClamp);
     return true;
   }
@@ -245,7 +261,9 @@ class Planner {
     }
     let { output } = node;
     const clamp = foldClamp ? this.#foldableClamp(output) : undefined;
-    if (clamp) {
+    if (clamp && this.#options.clampsStayFloat) {
+      this.#sharesWith.set(output, clamp.output);
+    } else if (clamp) {
       output = clamp.output;
       this.#nodes.set(clamp, { inputs: new Map(), outputs: [] });
     }
@@ -271,7 +289,7 @@ class Planner {
       this.#sharesWith.set(output, input);
       this.#codes.add(output);
     }
-    this.#nodes.set(node, { inputs: new Map([[0, { kind: 'activation' }]]), outputs });
+    this.#nodes.set(node, { inputs: new Map([[0, { kind: input.constant ? 'constant' : 'activation' }]]), outputs });
     this.#floatNodes.delete(node);
   }
 

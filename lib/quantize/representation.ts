@@ -61,13 +61,18 @@ export interface RepresentationOptions {
   pairDomain?: 'ai.onnx' | 'com.microsoft';
   /** Exceptions by tensor. */
   overrides?: TensorOverrides;
+  /**
+   * 'onnxruntime': the scales, zero points and codes of ONNX Runtime's Python tool (1.30) for the same options and ranges,
+   * bit by bit, where the default would choose otherwise. See docs/quantizer.md.
+   */
+  compat?: 'onnxruntime';
 }
 
 /** The same, checked and with defaults filled in. */
 export type Representation = Required<
-  Omit<RepresentationOptions, 'blockSize' | 'weightSymmetric' | 'minRealRange' | 'weightType'>
+  Omit<RepresentationOptions, 'blockSize' | 'weightSymmetric' | 'minRealRange' | 'compat' | 'weightType'>
 > &
-  Pick<RepresentationOptions, 'blockSize' | 'weightSymmetric' | 'minRealRange'> & { weightType: CodeDType };
+  Pick<RepresentationOptions, 'blockSize' | 'weightSymmetric' | 'minRealRange' | 'compat'> & { weightType: CodeDType };
 
 export const REPRESENTATION_KEYS: Record<keyof RepresentationOptions, true> = {
   format: true,
@@ -90,6 +95,7 @@ export const REPRESENTATION_KEYS: Record<keyof RepresentationOptions, true> = {
   weightPairs: true,
   pairDomain: true,
   overrides: true,
+  compat: true,
 };
 
 /** @throws ERR_Q8_INVALID_ARGUMENT for wrong values and for combinations that no runtime executes. */
@@ -124,6 +130,7 @@ export function resolveRepresentation(options: RepresentationOptions): Represent
     weightPairs: flag(options, 'weightPairs', false),
     pairDomain: choice(options, 'pairDomain', PAIR_DOMAINS, 'ai.onnx'),
     overrides: checkOverrides(options.overrides, activationType),
+    compat: options.compat && choice(options, 'compat', ['onnxruntime'] as const, undefined),
   };
   checkCombinations(resolved);
   return resolved;
@@ -148,7 +155,7 @@ function checkCombinations(options: Representation): void {
     });
   }
   if (format === 'qoperator') checkIntegerOperators(options);
-  if (options.perChannel && options.weightSymmetric === false && options.blockSize === undefined) {
+  if (options.perChannel && options.weightSymmetric === false && !options.blockSize && !options.compat) {
     throw expected('true', 'the option weightSymmetric', false, {
       hint: 'onnxruntime refuses weights whose zero point differs between channels; use perChannel: false.',
     });
@@ -164,6 +171,12 @@ function checkCombinations(options: Representation): void {
     });
   }
   if (options.blockSize !== undefined) {
+    const isEight = (type: CodeDType) => type === 'uint8' || type === 'int8';
+    if (isEight(weightType) && isEight(activationType)) {
+      throw expected('weights of 4 bits or activations of 16', 'the option blockSize', options.blockSize, {
+        hint: 'onnxruntime fuses 8-bit blocks between 8-bit activations into a product that then refuses them.',
+      });
+    }
     if (options.reduceRange) throw expected('false', 'the option reduceRange', true, { hint: NO_BLOCK_EFFECT });
     if (options.pairDomain !== 'ai.onnx') {
       throw expected('"ai.onnx"', 'the option pairDomain', options.pairDomain, {

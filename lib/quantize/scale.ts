@@ -252,7 +252,10 @@ export function guardBiasRange(weightScale: Float32Array, inputScale: number, bi
   let guarded = weightScale;
   for (let c = 0; c < weightScale.length; c++) {
     const { min, max } = rangeOf(perTensor ? bias : bias.subarray(c, c + 1));
-    const smallest = (1.0001 * (2 * Math.max(Math.abs(min), Math.abs(max)))) / (2 * INT32_MAX);
+    const largest = 2 * Math.max(Math.abs(min), Math.abs(max));
+    // Onnxruntime's tool has this product in double for one scale, and in float32 for scales of channels.
+    const margin = perTensor ? 1.0001 * largest : Math.fround(Math.fround(1.0001) * Math.fround(largest));
+    const smallest = margin / (2 * INT32_MAX);
     const product = inputScale * weightScale[c];
     if (product <= 0 || product >= smallest) continue;
     if (guarded === weightScale) guarded = weightScale.slice();

@@ -8,11 +8,12 @@ import { changesActivations, runAlgorithms } from './algorithms';
 import { revertLayers } from './algorithms/revert-layers';
 import { analyze } from './analyze';
 import { calibrate, checkFeed, feedsOf } from './calibrate';
+import { checkOnnxruntimeNodes, isForced, onnxruntimeTrait } from './compat';
 import { Formats } from './formats';
 import { insertQdq } from './insert-qdq';
 import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import { checkOverriddenTensors } from './overrides';
-import { planQuantization, type QuantPlan } from './plan';
+import { type PlanOptions, planQuantization, type QuantPlan } from './plan';
 import { type CalibrationRanges, checkRangesOfModel, rangesFor, settingsOf, type WantedCalibration } from './ranges';
 import { needsOpset21 } from './representation';
 import type { Range } from './scale';
@@ -50,7 +51,9 @@ export async function quantizeStatic(
   if ([...graph.nodes].some((node) => node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')) {
     warnings.push('The model holds QuantizeLinear or DequantizeLinear nodes already; they were left as they are.');
   }
-  checkOverriddenTensors(graph, planOf(graph), options.overrides);
+  const first = planOf(graph);
+  checkOverriddenTensors(graph, first, options.overrides);
+  if (options.compat) checkOnnxruntimeNodes(first);
 
   const needsSamples = options.algorithms.length > 0 || options.accuracy || options.analyze;
   const samples = needsSamples ? await takeSamples(options.calibration!, graph) : [];
@@ -142,7 +145,7 @@ function makePlanner(
     planQuantization(of, {
       ...options,
       refusal: ({ name }) => refused.get(name) ?? (reverted?.has(name) ? REVERTED : undefined),
-      traitOf: (node) => lookupOp(node)?.quant,
+      ...participation(options),
     });
 }
 
@@ -170,6 +173,20 @@ async function observeMissing(
   const wanted = values.filter((value): value is Value => value !== null && missing.has(value.name));
   const found = await calibrate(graph, wanted, { ...options, calibration: options.calibration });
   for (const [{ name }, range] of found.ranges) ranges.set(name, range);
+}
+
+/** How operators take part. */
+function participation(
+  options: ResolvedStaticOptions,
+): Pick<PlanOptions, 'traitOf' | 'isForced' | 'pullUp' | 'clampsStayFloat'> {
+  const { compat, format, activationSymmetric, nnapiSigmoid } = options;
+  if (!compat) return { traitOf: (node) => lookupOp(node)?.quant };
+  return {
+    traitOf: (node) => onnxruntimeTrait(node, format, nnapiSigmoid),
+    isForced: (node) => isForced(node, format),
+    pullUp: false,
+    clampsStayFloat: format === 'qoperator' && activationSymmetric,
+  };
 }
 
 /** Ranges by tensor, and where they come from. */
@@ -200,7 +217,7 @@ async function rangesOf(graph: Graph, plan: QuantPlan, options: ResolvedStaticOp
 /** What is left to observe once overrides have said what they prescribe. */
 function observedOf({ observed, activations }: QuantPlan, formats: Formats): Value[] {
   const needed = new Set<Value>();
-  for (const [value, head] of activations) if (formats.needsRange(value.name, value === head)) needed.add(head);
+  for (const [value, head] of activations) if (formats.needsRange(value.name, head.name)) needed.add(head);
   return observed.filter((value) => needed.has(value));
 }
 

@@ -1,0 +1,123 @@
+/** compat: 'onnxruntime': parameters, weights and biases bit by bit as ONNX Runtime's Python quantizer makes them. */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { type QuantizeOptions, quantize } from '../../lib/quantize';
+import { sqnr } from '../../lib/report/metrics';
+import { Tensor } from '../../lib/tensor/tensor';
+import { EXACT, type Feed, runOrt, runSession } from './judges';
+import { randomTensor } from './networks';
+import { readGraph } from './run-graph';
+
+type Digests = Record<string, string>;
+type Settings = Record<string, unknown> & { format?: string };
+interface Net {
+  model: string;
+  ranges: Record<string, [number, number]>;
+  static: [Settings, Digests][];
+  dynamic: [Settings, Digests][];
+}
+
+const FIXTURE: Record<'resnet' | 'mobilenet' | 'transformer', Net> = JSON.parse(
+  gunzipSync(fs.readFileSync(path.join(__dirname, '../fixtures/ort-quantizer/compat.json.gz'))).toString(),
+);
+
+/** Where a Relu or Clip is part of a range, onnxruntime's tool names it after what the Relu reads, q8 after its output. */
+const RENAMED: Record<string, string> = {
+  stem: 'stem_relu',
+  left: 'left_relu',
+  sum: 'sum_relu',
+  reduce: 'reduce_relu',
+};
+
+/** As scripts/make-ort-quantizer-fixtures.py has it. */
+function digest(constants: ReadonlyMap<string, Tensor>, base: string, withScale: boolean): string | undefined {
+  const isBias = base.endsWith('_quantized');
+  const codes = constants.get(isBias ? base : `${base}_quantized`);
+  const hash = createHash('sha256');
+  const bytes = ({ data }: Tensor) => {
+    const { buffer, byteOffset, byteLength } = data as Uint8Array;
+    return new Uint8Array(buffer, byteOffset, byteLength);
+  };
+  if (withScale) {
+    const [scale, zeroPoint] = [constants.get(`${base}_scale`), constants.get(`${base}_zero_point`)];
+    if (!scale || !zeroPoint) return undefined;
+    hash
+      .update(`${zeroPoint.type}|`)
+      .update(bytes(scale))
+      .update(`|${[...(zeroPoint.data as Int8Array)].join(',')}`);
+  } else {
+    if (!codes) return undefined;
+    hash.update(codes.type);
+  }
+  if (codes) hash.update('|').update(bytes(codes));
+  return hash.digest('hex').slice(0, 8);
+}
+
+function constantsOf(model: Uint8Array): Map<string, Tensor> {
+  return new Map(
+    readGraph(model)
+      .constants()
+      .map(({ name, constant }) => [name, constant!]),
+  );
+}
+
+/** Asserts that every tensor that the tool quantized has the same bits here. */
+function assertSame(model: Uint8Array, expected: Digests, isQdq: boolean, renamed: Record<string, string>): void {
+  const constants = constantsOf(model);
+  const wrong = Object.entries(expected).flatMap(([base, bits]) => {
+    const withScale = isQdq || !base.endsWith('_quantized');
+    const got = digest(constants, base, withScale) ?? digest(constants, renamed[base] ?? base, withScale);
+    return got === bits ? [] : [`${base}: ${got}`];
+  });
+  assert.deepEqual(wrong, []);
+}
+
+function sampleOf(name: string): Feed {
+  if (name === 'transformer') {
+    return {
+      ids: new Tensor(
+        'int64',
+        BigInt64Array.from({ length: 12 }, (_, i) => BigInt((i * 7) % 20)),
+        [2, 6],
+      ),
+    };
+  }
+  return { x: randomTensor([2, 3, 8, 8], 3, 2) };
+}
+
+/** Products of uint8 activations are exact where asked for; those of int8 pairs saturate, unless they stay float. */
+function judgeOptions({ activationType, format }: Settings): object {
+  if (activationType === 'uint8') return EXACT;
+  return activationType === 'int8' && format === 'qdq' ? { graphOptimizationLevel: 'disabled' } : {};
+}
+
+describe("compat: 'onnxruntime'", () => {
+  for (const [name, net] of Object.entries(FIXTURE) as [keyof typeof FIXTURE, Net][]) {
+    if (!net.static) continue;
+    const float = Buffer.from(net.model, 'base64');
+    const renamed = name === 'mobilenet' ? { ...RENAMED, stem: 'stem_clip' } : RENAMED;
+
+    describe(`static, ${name}`, () => {
+      for (const [settings, expected] of net.static) {
+        const text = Object.entries(settings).map(([key, value]) =>
+          typeof value === 'boolean' ? `${value ? '' : 'not '}${key}` : typeof value === 'object' ? key : String(value),
+        );
+        it(text.join(', '), async () => {
+          const options = { mode: 'static', compat: 'onnxruntime', ranges: net.ranges, ...settings } as QuantizeOptions;
+          const { model } = await quantize(float, options);
+          assertSame(model, expected, settings.format === 'qdq', renamed);
+          const sample = sampleOf(name);
+          const [judged, own] = await Promise.all([
+            runOrt(model, sample, judgeOptions(settings)),
+            runSession(model, sample),
+          ]);
+          // Fused or not, each layer of these nets differs by last bits of its codes.
+          assert.ok(sqnr(judged, own) > 20, `${sqnr(judged, own)} dB`);
+        });
+      }
+    });
+  }
+});
