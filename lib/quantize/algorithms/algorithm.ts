@@ -58,7 +58,7 @@ export function* weightedNodes({ plan, formats }: AlgorithmContext): Generator<W
     for (const [index, role] of inputs) {
       const weight = node.input(index);
       if (role.kind !== 'weight' || weight?.constant?.type !== 'float32') continue;
-      const format = formats.weight(weight.name, weight.constant.dims.length, role.axis, role.sumAxis);
+      const format = formats.weight(weight.name, weight.constant.dims.length, node.op, role);
       if (format.fixed || format.ranges || format.granularity?.block) continue;
       yield { node, weight, index, format, axis: format.granularity?.axis };
     }
