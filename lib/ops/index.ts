@@ -88,6 +88,7 @@ import { QLinearAdd } from './q-linear-add';
 import { QLinearAveragePool } from './q-linear-average-pool';
 import { QLinearConcat } from './q-linear-concat';
 import { MicrosoftQLinearConv, QLinearConv } from './q-linear-conv';
+import { QLinearConvTranspose } from './q-linear-conv-transpose';
 import { QLinearGlobalAveragePool } from './q-linear-global-average-pool';
 import { QLinearLeakyRelu } from './q-linear-leaky-relu';
 import { QLinearMatMul } from './q-linear-mat-mul';
@@ -224,6 +225,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   QLinearAveragePool,
   QLinearConcat,
   QLinearConv,
+  QLinearConvTranspose,
   QLinearGlobalAveragePool,
   QLinearLeakyRelu,
   QLinearMatMul,

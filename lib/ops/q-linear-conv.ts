@@ -2,13 +2,11 @@
  * QLinearConv (ai.onnx 10; com.microsoft 1): convolution of codes, exact in int32, requantized. Inputs: x, x_scale, x_zp,
  * w, w_scale, w_zp, y_scale, y_zp, bias (int32). Scales and zero points of w may be per output channel.
  */
-import type { Node } from '../graph/graph';
-import { allocate, codeRange, type DType } from '../tensor/dtype';
-import { Tensor } from '../tensor/tensor';
+import { codeRange } from '../tensor/dtype';
 import { defineOp, type OpDefinition } from './define-op';
-import { convolveCodes, inferConvolution, lowerQConv } from './families/convolution';
+import { checkChannels, convolveCodes, inferConvolution, lowerQConv, requantizeChannels } from './families/convolution';
 import { checkType, modelError } from './families/inference';
-import { constantQuantization, quantizationOf, requantizeCode, requantizeMultipliers } from './families/quantization';
+import { constantQuantization, quantizationOf, requantizeMultipliers } from './families/quantization';
 import { toDoubles } from './families/values';
 
 export const QLinearConv = defineOp({
@@ -22,21 +20,9 @@ export const QLinearConv = defineOp({
   run([x, xScale, xZero, w, wScale, wZero, yScale, yZero, bias], { node }) {
     const y = quantizationOf(node, 'y', yScale, yZero, yZero!.type);
     const { scale } = quantizationOf(node, 'x', xScale, xZero, x!.type);
-    const { sums, dims } = convolveCodes(node, x!, xZero, w!, wZero);
-    const channels = dims[1];
+    const products = convolveCodes(node, x!, xZero, w!, wZero);
     const multipliers = requantizeMultipliers(scale, toDoubles(wScale!), y.scale);
-    checkChannels(node, 'the scale of w', multipliers.length, channels);
-    if (bias && bias.size !== channels) throw modelError(node, `${channels} elements`, 'the bias', bias.size);
-    const offsets = bias ? toDoubles(bias) : new Float64Array(channels);
-    const [min, max] = codeRange(y.dtype);
-    const plane = sums.length / (dims[0] * channels || 1);
-    const out = allocate(y.dtype, sums.length);
-    for (let i = 0; i < sums.length; i++) {
-      const c = Math.floor(i / plane) % channels;
-      const multiplier = multipliers[multipliers.length === 1 ? 0 : c];
-      out[i] = requantizeCode((sums[i] + offsets[c]) | 0, multiplier, y.zeroPoint, min, max);
-    }
-    return [new Tensor<DType>(y.dtype, out, dims)];
+    return [requantizeChannels(node, products, multipliers, bias, y)];
   },
   lower(context) {
     const { node } = context;
@@ -73,7 +59,3 @@ export const MicrosoftQLinearConv: OpDefinition = {
     return QLinearConv.inferShape(context);
   },
 };
-
-function checkChannels(node: Node, name: string, count: number, channels: number): void {
-  if (count !== 1 && count !== channels) throw modelError(node, `1 or ${channels} elements`, name, `${count} elements`);
-}

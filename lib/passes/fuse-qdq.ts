@@ -45,7 +45,9 @@ export interface FuseQdqOptions {
 export function fuseQdq(graph: Graph, { internal = false }: FuseQdqOptions = {}): void {
   mergeQuantizers(graph);
   const captured = capturedValues(graph);
-  moveQdq(graph, captured, (node) => RULES.has(node.op) && node.inputs.some((value) => isDequantize(value?.producer)));
+  const producesCodes = (node: Node): boolean =>
+    ruleOf(node, internal) !== undefined && node.inputs.some((value) => isDequantize(value?.producer));
+  moveQdq(graph, captured, producesCodes);
   const fuser = new Fuser(graph, captured, internal);
   for (const node of graph.topologicalOrder()) fuser.visit(node);
   fuser.finish();
@@ -112,7 +114,7 @@ class Fuser {
   visit(node: Node): void {
     if (!this.graph.nodes.has(node) || (node.domain !== '' && node.domain !== 'com.microsoft')) return;
     if (this.internal && fuseTable(this, node)) return;
-    RULES.get(node.op)?.(this, node);
+    ruleOf(node, this.internal)?.(this, node);
   }
 
   /** Drops the Q and DQ nodes that nobody reads any more. */
@@ -310,6 +312,25 @@ function fuseConv(fuser: Fuser, node: Node): void {
   fuser.replace(node, target, 'QLinearConv', '', inputs, attributesOf(node));
 }
 
+/** ONNX has no integer form of it: q8's own, inside sessions. Scales per channel are those of the only group. */
+function fuseConvTranspose(fuser: Fuser, node: Node): void {
+  const x = fuser.operand(node.input(0));
+  const w = matrixOperand(node.input(1), 1);
+  const group = node.attributes.int('group', 1);
+  const target = fuser.target(node);
+  if (!x || !w || !target || (w.scale.length > 1 && group !== 1)) return;
+  const inputs = [...fuser.triple(x.from), ...fuser.triple(w), ...fuser.values(target.params)];
+  const bias = node.input(2);
+  if (bias) {
+    const outputs = w.codes.constant?.dims[1];
+    const channels = outputs === undefined ? w.scale.length : outputs * group;
+    const codes = int32Bias(fuser, bias, x.q.scale, w.scale, [channels]);
+    if (!codes) return;
+    inputs.push(codes);
+  }
+  fuser.replace(node, target, 'QLinearConvTranspose', 'ai.q8', inputs, attributesOf(node));
+}
+
 function fuseMatMul(fuser: Fuser, node: Node): void {
   const a = fuser.operand(node.input(0));
   const rank = node.input(1)?.producer?.input(0)?.constant?.dims.length;
@@ -477,6 +498,13 @@ const RULES = new Map<string, Rule>([
   ['Relu', fuseClamp],
   ['Clip', fuseClamp],
 ]);
+
+/** Those whose integer operator is q8's own. */
+const INTERNAL_RULES = new Map<string, Rule>([['ConvTranspose', fuseConvTranspose]]);
+
+function ruleOf(node: Node, internal: boolean): Rule | undefined {
+  return RULES.get(node.op) ?? (internal ? INTERNAL_RULES.get(node.op) : undefined);
+}
 
 /** Elementwise operators of one code: 256 results say all. */
 const TABLE_OPS = new Set(

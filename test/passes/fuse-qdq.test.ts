@@ -126,6 +126,18 @@ describe('fuseQdq', () => {
     ]);
   });
 
+  it('makes ConvTranspose an operator of its own inside sessions, and leaves it in files', () => {
+    const net = new QdqBuilder();
+    const x = net.pair(net.input('x', IMAGE));
+    const w = net.channelWeight('w', [4, 3, 2, 2], 1);
+    const bias = net.constant('b', randomTensor([3], 5));
+    const up = net.node('ConvTranspose', 'up', [x, w, bias], { strides: ints(2, 2) });
+    net.output(net.pair(net.node('Relu', 'relu', [up]), 0.01, 0));
+    const integer = ['QuantizeLinear', 'QLinearConvTranspose', 'DequantizeLinear'];
+    assert.deepEqual(fuse(net, image, { scale: 0.01, internal: true }), integer);
+    assert.ok(fuse(net, image, { scale: 0.01 }).includes('ConvTranspose'));
+  });
+
   it('leaves a float result that somebody else reads', () => {
     const net = new QdqBuilder();
     const x = net.pair(net.input('x', IMAGE));

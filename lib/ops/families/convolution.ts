@@ -5,10 +5,11 @@
 import type { Codes, OutputSpec } from '../../../binding';
 import type { Node } from '../../graph/graph';
 import { sizeOf } from '../../tensor/shape';
-import type { Tensor } from '../../tensor/tensor';
+import { allocate, codeRange, type DType } from '../../tensor/dtype';
+import { Tensor } from '../../tensor/tensor';
 import type { InferContext, LowerContext, QuantTrait } from '../define-op';
 import { conflicts, modelError, type Shape } from './inference';
-import { spread } from './quantization';
+import { type Quantization, requantizeCode, spread } from './quantization';
 import type { RunTimeParameters } from './run-time-input';
 import { toDoubles } from './values';
 import { inferWindow, resolveWindow, toSpatialRank, type Window, windowAttributes, windowGeometry } from './window';
@@ -145,6 +146,36 @@ export function convolveCodes(
   const result = convolve(left, x.dims, right, w.dims, groupOf(node), window);
   for (let i = 0; i < result.sums.length; i++) result.sums[i] |= 0;
   return result;
+}
+
+/**
+ * int32 sums [N, C, ...] of a convolution, plus bias, to codes. Multipliers are one for all, or one per channel.
+ */
+export function requantizeChannels(
+  node: Node,
+  { sums, dims }: { sums: Float64Array; dims: number[] },
+  multipliers: Float32Array,
+  bias: Tensor | null | undefined,
+  y: Quantization,
+): Tensor {
+  const channels = dims[1];
+  checkChannels(node, 'the scale of w', multipliers.length, channels);
+  if (bias && bias.size !== channels) throw modelError(node, `${channels} elements`, 'the bias', bias.size);
+  const offsets = bias ? toDoubles(bias) : new Float64Array(channels);
+  const [min, max] = codeRange(y.dtype);
+  const plane = sums.length / (dims[0] * channels || 1);
+  const out = allocate(y.dtype, sums.length);
+  for (let i = 0; i < sums.length; i++) {
+    const c = Math.floor(i / plane) % channels;
+    const multiplier = multipliers[multipliers.length === 1 ? 0 : c];
+    out[i] = requantizeCode((sums[i] + offsets[c]) | 0, multiplier, y.zeroPoint, min, max);
+  }
+  return new Tensor<DType>(y.dtype, out, dims);
+}
+
+/** One value for all, or one per channel. */
+export function checkChannels(node: Node, name: string, count: number, channels: number): void {
+  if (count !== 1 && count !== channels) throw modelError(node, `1 or ${channels} elements`, name, `${count} elements`);
 }
 
 /**
