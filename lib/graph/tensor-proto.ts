@@ -1,5 +1,6 @@
 /** TensorProto to Tensor and back. Reading keeps raw bytes in place when their alignment allows it; writing never copies. */
 import { expected, type Q8Error } from '../errors';
+import { lazyBytesOf, setLazyBytes } from '../onnx/lazy-bytes';
 import { DataLocation, type TensorProto, toBigInt, toSafeInteger } from '../onnx/proto';
 import {
   allocate,
@@ -30,6 +31,12 @@ export function tensorFromProto(proto: TensorProto, where: string): Tensor {
   if (proto.segment) throw malformed('a whole tensor', where, 'a segment');
 
   const size = sizeOf(dims);
+  const lazy = lazyBytesOf(proto);
+  if (lazy && dtype !== 'string') {
+    const bytes = fileBytesOf(dtype, size);
+    if (lazy.byteLength !== bytes) throw malformed(`${bytes} bytes of ${dtype} data`, where, lazy.byteLength);
+    return Tensor.lazy(dtype, dims, () => fromRaw(lazy.read(), dtype, size, where) as never);
+  }
   const raw = proto.rawData;
   // An empty raw_data may stand beside a typed field; writers differ.
   const data =
@@ -42,11 +49,23 @@ export function tensorFromProto(proto: TensorProto, where: string): Tensor {
 /** The message of a tensor; its bytes are a view of the tensor's data, except that 4-bit elements are packed. */
 export function tensorToProto(tensor: Tensor, name: string): TensorProto {
   const proto: TensorProto = { name, dims: [...tensor.dims], dataType: onnxCodeOf(tensor.type) };
+  if (tensor.isLazy && tensor.type !== 'string') {
+    setLazyBytes(proto, {
+      byteLength: fileBytesOf(tensor.type, tensor.size),
+      read: () => rawBytes(tensor),
+    });
+    return proto;
+  }
   const { data } = tensor;
-  if (isFourBit(tensor.type)) proto.rawData = packNibbles(data as Int8Array | Uint8Array);
-  else if (Array.isArray(data)) proto.stringData = data.map((text) => new TextEncoder().encode(text));
-  else proto.rawData = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  if (Array.isArray(data)) proto.stringData = data.map((text) => new TextEncoder().encode(text));
+  else proto.rawData = rawBytes(tensor);
   return proto;
+}
+
+function rawBytes(tensor: Tensor): Uint8Array {
+  const data = tensor.data as Float32Array;
+  if (isFourBit(tensor.type)) return packNibbles(tensor.data as Int8Array | Uint8Array);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 function malformed(rule: string, where: string, received: unknown): Q8Error {

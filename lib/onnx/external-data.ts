@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { expected, Q8Error } from '../errors';
 import { dtypeFromOnnx, fileBytesOf, type DType } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
+import { lazyBytesOf, rawSizeOf, setLazyBytes } from './lazy-bytes';
 import {
   DataLocation,
   type GraphProto,
@@ -24,6 +25,8 @@ export interface ExternalSources {
   externalData?: ReadonlyMap<string, Uint8Array> | Readonly<Record<string, Uint8Array>>;
   /** Folder of the side files. */
   baseDirectory?: string;
+  /** Leave large tensors in their files until somebody reads them; the files must stay as they are. */
+  isLazy?: boolean;
   /** Path of the model file, if it has one. When it is a link, side files next to its target are accepted too. */
   modelPath?: string;
 }
@@ -38,19 +41,27 @@ interface Range {
 
 const KNOWN_KEYS = new Set(['location', 'offset', 'length', 'checksum', 'basepath']);
 const ALIGNMENT = 4096;
+/** Tensors of fewer bytes are always read at once. */
+const MIN_LAZY_BYTES = 2 ** 16;
 const readAsync = promisify(fs.read);
 
-/** Loads every external tensor of `model` into its raw_data. @throws ERR_Q8_BAD_MODEL for each broken rule. */
-export async function loadExternalData(model: ModelProto, sources: ExternalSources): Promise<void> {
+/**
+ * Loads every external tensor of `model` into its raw_data. Returns the side files that were opened, by their real paths.
+ * @throws ERR_Q8_BAD_MODEL for each broken rule.
+ */
+export async function loadExternalData(model: ModelProto, sources: ExternalSources): Promise<string[]> {
   const files = new SideFiles(sources);
   try {
     for (const range of externalRanges(model)) {
       const found = files.locate(range);
-      attach(range.tensor, found instanceof Uint8Array ? found : await found.read());
+      if (found instanceof Uint8Array) attach(range.tensor, found);
+      else if (sources.isLazy && range.length >= MIN_LAZY_BYTES) attachLazily(range, sources);
+      else attach(range.tensor, await found.read());
     }
   } finally {
     files.close();
   }
+  return files.paths;
 }
 
 /** {@link loadExternalData}, blocking. */
@@ -70,6 +81,25 @@ function attach(tensor: TensorProto, bytes: Uint8Array): void {
   tensor.rawData = bytes;
   tensor.externalData = [];
   tensor.dataLocation = undefined;
+}
+
+/** Every rule is checked again with each read: files are opened only as long as it takes. */
+function attachLazily(range: Range, sources: ExternalSources): void {
+  const { tensor } = range;
+  tensor.externalData = [];
+  tensor.dataLocation = undefined;
+  setLazyBytes(tensor, {
+    byteLength: range.length,
+    read() {
+      const files = new SideFiles(sources);
+      try {
+        const found = files.locate(range);
+        return found instanceof Uint8Array ? found : found.readSync();
+      } finally {
+        files.close();
+      }
+    },
+  });
 }
 
 function* externalRanges(model: ModelProto): Generator<Range> {
@@ -158,6 +188,8 @@ interface FileRange {
 class SideFiles {
   readonly #sources: ExternalSources;
   readonly #open = new Map<string, { fd: number; size: number }>();
+  /** Real paths of the files that were opened. */
+  readonly paths: string[] = [];
 
   constructor(sources: ExternalSources) {
     this.#sources = sources;
@@ -265,6 +297,7 @@ class SideFiles {
       fs.closeSync(fd);
       throw bad('a regular file', range.tensor, range.location);
     }
+    this.paths.push(real);
     return { fd, size: stat.size };
   }
 }
@@ -289,7 +322,7 @@ function chunk(left: number): number {
 export interface ExternalizedModel {
   model: ModelProto;
   /** Bytes of the side file in order; `offset` is a multiple of 4096. */
-  segments: { offset: number; bytes: Uint8Array }[];
+  segments: { offset: number; byteLength: number; read(): Uint8Array }[];
 }
 
 /** Moves initializers of at least `threshold` bytes out of the model. The given model stays as it is. */
@@ -297,11 +330,11 @@ export function externalize(model: ModelProto, location: string, threshold: numb
   const segments: ExternalizedModel['segments'] = [];
   let end = 0;
   const initializer = (model.graph?.initializer ?? []).map((tensor): TensorProto => {
-    const bytes = tensor.rawData;
-    if (!bytes || bytes.byteLength === 0 || bytes.byteLength < threshold) return tensor;
+    const byteLength = rawSizeOf(tensor);
+    if (byteLength === 0 || byteLength < threshold) return tensor;
     const offset = Math.ceil(end / ALIGNMENT) * ALIGNMENT;
-    end = offset + bytes.byteLength;
-    segments.push({ offset, bytes });
+    end = offset + byteLength;
+    segments.push({ offset, byteLength, read: () => lazyBytesOf(tensor)?.read() ?? tensor.rawData! });
     return {
       name: tensor.name,
       dims: tensor.dims,
@@ -310,7 +343,7 @@ export function externalize(model: ModelProto, location: string, threshold: numb
       externalData: [
         { key: 'location', value: location },
         { key: 'offset', value: String(offset) },
-        { key: 'length', value: String(bytes.byteLength) },
+        { key: 'length', value: String(byteLength) },
       ],
     };
   });

@@ -9,7 +9,7 @@ import { type ExternalSources, loadExternalData, loadExternalDataSync } from './
 import { onnx } from './onnx-proto';
 import { type ModelProto, toSafeInteger } from './proto';
 
-export type ReadOptions = Pick<ExternalSources, 'externalData' | 'baseDirectory'>;
+export type ReadOptions = Pick<ExternalSources, 'externalData' | 'baseDirectory' | 'isLazy'>;
 
 /** A model as read from a file or from bytes. */
 export interface LoadedModel {
@@ -22,12 +22,14 @@ export interface LoadedModel {
   bytes: Uint8Array;
   /** The file, when it came from one. */
   path?: string;
+  /** Real paths of its side files, when they were files and read asynchronously. */
+  sideFiles?: string[];
 }
 
 /** Protobuf lengths are signed 32-bit integers. */
 export const MAX_MESSAGE_BYTES = 2 ** 31 - 1;
 
-const OPTION_KEYS = new Set(['externalData', 'baseDirectory']);
+const OPTION_KEYS = new Set(['externalData', 'baseDirectory', 'isLazy']);
 
 /**
  * Reads an ONNX model from a path or from its bytes, with its side files. Side files of a model given as bytes must come
@@ -50,8 +52,8 @@ export async function readModel(source: string | Uint8Array, options: ReadOption
     throw fileError(error, source);
   }
   const model = decodeModel(bytes);
-  await loadExternalData(model, sourcesOf(source, options));
-  return { model, bytes, path: source };
+  const sideFiles = await loadExternalData(model, sourcesOf(source, options));
+  return { model, bytes, path: source, sideFiles };
 }
 
 /** {@link readModel}, blocking. */

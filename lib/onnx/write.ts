@@ -6,6 +6,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { checkOptionKeys, expected } from '../errors';
 import { externalize } from './external-data';
+import { lazyBytesOf, rawSizeOf } from './lazy-bytes';
 import { onnx } from './onnx-proto';
 import { type ModelProto, tensorsOfModel } from './proto';
 import { MAX_MESSAGE_BYTES } from './read';
@@ -28,7 +29,7 @@ const HEADROOM = 64 * 2 ** 20;
 /** The bytes of a model. @throws ERR_Q8_INVALID_ARGUMENT when they would exceed 2 GiB. */
 export function writeModel(model: ModelProto): Uint8Array {
   if (tensorBytes(model) > MAX_MESSAGE_BYTES) throw tooLarge(tensorBytes(model));
-  const bytes = onnx.ModelProto.encode(model).finish();
+  const bytes = onnx.ModelProto.encode(fetched(model)).finish();
   if (bytes.byteLength > MAX_MESSAGE_BYTES) throw tooLarge(bytes.byteLength);
   // In Node protobufjs gives a Buffer, whose slice() shares memory; callers were promised a Uint8Array.
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -67,7 +68,9 @@ export async function writeModelFile(model: ModelProto, file: string, options: W
   const side = path.join(path.dirname(file), location);
   const handle = await fs.promises.open(side, 'w');
   try {
-    for (const { offset, bytes } of segments) {
+    for (const { offset, read } of segments) {
+      // One tensor in memory at a time.
+      const bytes = read();
       for (let done = 0; done < bytes.byteLength; ) {
         const { bytesWritten } = await handle.write(
           bytes,
@@ -85,9 +88,26 @@ export async function writeModelFile(model: ModelProto, file: string, options: W
   return [file, side];
 }
 
+/** The model with lazy bytes in place; a copy where there are some. */
+function fetched(model: ModelProto): ModelProto {
+  const initializers = model.graph?.initializer ?? [];
+  if (!initializers.some(lazyBytesOf)) return model;
+  const initializer = initializers.map((tensor) => {
+    const lazy = lazyBytesOf(tensor);
+    return lazy ? { ...tensor, rawData: lazy.read() } : tensor;
+  });
+  return { ...model, graph: { ...model.graph, initializer } };
+}
+
+/** Bytes that a model takes on the disk, side file included (without the gaps between its tensors). */
+export function modelSize(model: ModelProto): number {
+  const { model: slim, segments } = externalize(model, '', 1);
+  return writeModel(slim).byteLength + segments.reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
 function tensorBytes(model: ModelProto): number {
   let bytes = 0;
-  for (const tensor of tensorsOfModel(model)) bytes += tensor.rawData?.byteLength ?? 0;
+  for (const tensor of tensorsOfModel(model)) bytes += rawSizeOf(tensor);
   return bytes;
 }
 

@@ -5,8 +5,6 @@
 import { describe, didYouMean, expected, Q8Error } from '../errors';
 import { isConcrete, type Graph, type Value, type ValueType } from '../graph/graph';
 import { inferTypes } from '../graph/infer';
-import { graphToProto } from '../graph/to-proto';
-import { writeModel } from '../onnx/write';
 import { lookupOp } from '../ops/registry';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import { sizeOf } from '../tensor/shape';
@@ -146,8 +144,7 @@ async function openRuns(
     observed.filter((value) => !inputs.has(value)),
     feed,
   )) {
-    const model = writeModel(graphToProto(withOutputs(graph, values)));
-    runs.push({ session: await open(model, { threads }), values });
+    runs.push({ session: await open(withOutputs(graph, values), { threads }), values });
   }
   return runs;
 }

@@ -2,17 +2,21 @@
  * quantize(): float ONNX model in, int8 ONNX model out. Reading, preparing and writing are the same in all modes; what lies
  * between is a file for each mode.
  */
+import { existsSync, realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import { expected } from '../errors';
 import { graphFromProto } from '../graph/from-proto';
 import { type Graph, type Node, subgraphsOf } from '../graph/graph';
 import { graphToProto } from '../graph/to-proto';
 import { digestOf } from '../onnx/digest';
 import { readModel } from '../onnx/read';
-import { writeModel } from '../onnx/write';
+import type { ModelProto } from '../onnx/proto';
+import { modelSize, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
 import { lookupOp } from '../ops/registry';
 import { prepare } from '../passes';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
+import { forgetLoaded } from '../tensor/tensor';
 import { quantizeDynamic } from './dynamic';
 import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
@@ -66,13 +70,63 @@ export interface QuantizeResult {
  * ERR_Q8_BAD_MODEL and ERR_Q8_UNSUPPORTED_OP for models that cannot be read.
  */
 export async function quantize(model: string | Uint8Array, options: QuantizeOptions): Promise<QuantizeResult> {
-  const resolved = resolveOptions(options);
+  const { proto, sideFiles: _, ...result } = await quantizeToProto(model, resolveOptions(options));
+  return { model: writeModel(proto), ...result };
+}
+
+export interface QuantizeFileOptions {
+  /**
+   * Whether large tensors go to a side file beside the output (its name + ".data"), and which. Default: only when the model
+   * would not fit in 2 GiB.
+   */
+  externalData?: WriteOptions['externalData'];
+}
+
+/** What {@link quantizeFile} tells. */
+export interface QuantizeFileResult extends Omit<QuantizeResult, 'model'> {
+  /** The files written: the model, and its side file if it has one. */
+  files: string[];
+}
+
+/**
+ * {@link quantize}, from file to file. The model may be larger than the memory: tensors in side files are read, quantized and
+ * written one at a time, so that what is held is the model without them and the codes of what was quantized.
+ *
+ * @param output path of the new model. Nothing is written when quantizing fails.
+ * @throws ERR_Q8_INVALID_ARGUMENT also when a file of the input would be overwritten.
+ */
+export async function quantizeFile(
+  model: string,
+  output: string,
+  options: QuantizeOptions & QuantizeFileOptions,
+): Promise<QuantizeFileResult> {
+  const { externalData, ...rest } = options;
+  const resolved = resolveOptions(rest as QuantizeOptions);
+  if (typeof model !== 'string') throw expected('a path', 'the model', model);
+  if (typeof output !== 'string' || output === '') throw expected('a path', 'the output', output);
+  const { proto, sideFiles, ...result } = await quantizeToProto(model, resolved);
+  const location = typeof externalData === 'object' ? externalData.location : undefined;
+  const side = join(dirname(output), location ?? `${basename(output)}.data`);
+  const inputs = new Set([model, ...sideFiles].map(realPathOf));
+  for (const target of [output, side]) {
+    if (inputs.has(realPathOf(target))) throw expected('a file that is no part of the input', 'the output', target);
+  }
+  return { ...result, files: await writeModelFile(proto, output, { externalData }) };
+}
+
+function realPathOf(path: string): string {
+  return existsSync(path) ? realpathSync(path) : resolve(path);
+}
+
+type QuantizedProto = Omit<QuantizeResult, 'model'> & { proto: ModelProto; sideFiles: readonly string[] };
+
+async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOptions): Promise<QuantizedProto> {
   if (typeof model !== 'string' && !(model instanceof Uint8Array))
     throw expected('a path or a Uint8Array', 'the model', model);
   const { signal, onProgress, baseDirectory } = resolved;
   signal?.throwIfAborted();
   onProgress?.({ phase: 'prepare', done: 0, total: 1 });
-  const loaded = await readModel(model, baseDirectory === undefined ? {} : { baseDirectory });
+  const loaded = await readModel(model, { isLazy: true, ...(baseDirectory !== undefined && { baseDirectory }) });
   const graph = graphFromProto(loaded.model);
   const asRead = [...graph.nodes];
   const selection = resolved.mode === 'qat' ? undefined : new Selection(resolved, graph);
@@ -81,24 +135,25 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
   onProgress?.({ phase: 'prepare', done: 1, total: 1 });
   signal?.throwIfAborted();
   const inSubgraphs = nodesInSubgraphs(graph);
-  const float = writeModel(graphToProto(graph)).byteLength;
+  const float = modelSize(graphToProto(graph));
   const { result, ranges } = await quantizeGraph(graph, resolved, selection, () => digestOf(loaded));
   const { quantizedNodes, floatNodes, tensors, warnings = [], ...settings } = result;
   removeDeadNodes(graph);
-  const bytes = writeModel(graphToProto(graph));
+  const proto = graphToProto(graph);
+  forgetLoaded();
   onProgress?.({ phase: 'quantize', done: 1, total: 1 });
   if (Object.keys(quantizedNodes).length === 0)
     warnings.push('No node could be quantized; the reasons are in floatNodes.');
   const report: QuantizeReport = {
     mode: resolved.mode,
     ...settings,
-    bytes: { float, quantized: bytes.byteLength },
+    bytes: { float, quantized: modelSize(proto) },
     quantizedNodes,
     floatNodes: [...floatNodes, ...inSubgraphs],
     tensors,
     warnings,
   };
-  return { model: bytes, report, ...(ranges && { ranges }) };
+  return { proto, report, ...(ranges && { ranges }), sideFiles: loaded.sideFiles ?? [] };
 }
 
 /** What a mode adds to the report. */

@@ -11,6 +11,7 @@ export class Tensor<T extends DType = DType> {
   readonly dims: readonly number[];
   readonly size: number;
   #data: DataOf[T] | null;
+  #load: (() => DataOf[T]) | null = null;
 
   /** `new Tensor(type, data, dims?)`; without dims the tensor is 1-D. The data is not copied. */
   constructor(
@@ -65,15 +66,33 @@ export class Tensor<T extends DType = DType> {
     return new Tensor(type, allocate(type, sizeOf(dims)), dims);
   }
 
+  /**
+   * A tensor whose data is loaded when it is asked for, and again when it has been forgotten since: for constants that need
+   * not be in memory all at once. `load` must always give the same data, of the right size.
+   */
+  static lazy<T extends DType>(type: T, dims: readonly number[], load: () => DataOf[T]): Tensor<T> {
+    const tensor = new Tensor(type, allocate(type, 0), [0]);
+    Object.assign(tensor, { dims: [...dims], size: sizeOf(dims) });
+    tensor.#data = null;
+    tensor.#load = load;
+    return tensor;
+  }
+
+  /** Whether the data is loaded anew when needed: reading it may mean reading a file. */
+  get isLazy(): boolean {
+    return this.#load !== null;
+  }
+
   /** The elements, row-major. @throws ERR_Q8_DISPOSED after dispose(). */
   get data(): DataOf[T] {
+    if (this.#load) return recentlyLoaded(this, this.#load) as DataOf[T];
     if (this.#data === null) throw new Q8Error('ERR_Q8_DISPOSED', 'The tensor is disposed.');
     return this.#data;
   }
 
   /** Where the data lives: always "cpu" ("none" once disposed). */
   get location(): 'cpu' | 'none' {
-    return this.#data === null ? 'none' : 'cpu';
+    return this.#data === null && !this.#load ? 'none' : 'cpu';
   }
 
   /** The data, as a promise, for code written for other backends; `releaseData` disposes the tensor. */
@@ -85,13 +104,33 @@ export class Tensor<T extends DType = DType> {
 
   /** The same data under other dims of equal size. */
   reshape(dims: readonly number[]): Tensor<T> {
+    if (this.#load && sizeOf(dims) === this.size) return Tensor.lazy(this.type, dims, () => this.data);
     return new Tensor<T>(this.type, this.data, dims);
   }
 
   /** Drops the reference to the data. Idempotent. */
   dispose(): void {
     this.#data = null;
+    this.#load = null;
   }
+}
+
+/** Lazy tensors whose data is kept, the latest first: loops read `data` element by element, often of two at once. */
+const loaded: { tensor: Tensor; data: DataOf[DType] }[] = [];
+const MAX_LOADED = 2;
+
+/** Drops what lazy tensors have loaded last. */
+export function forgetLoaded(): void {
+  loaded.length = 0;
+}
+
+function recentlyLoaded(tensor: Tensor, load: () => DataOf[DType]): DataOf[DType] {
+  if (loaded[0]?.tensor === tensor) return loaded[0].data;
+  const at = loaded.findIndex((entry) => entry.tensor === tensor);
+  const [entry] = at < 0 ? [{ tensor, data: load() }] : loaded.splice(at, 1);
+  loaded.unshift(entry);
+  loaded.length = Math.min(loaded.length, MAX_LOADED);
+  return entry.data;
 }
 
 function typeFromData(data: unknown): DType {

@@ -3,7 +3,7 @@ import { existsSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type QuantizeOptions, type QuantizeReport, quantize, type StaticQuantizeOptions } from '../../index';
+import { type QuantizeOptions, type QuantizeReport, quantizeFile, type StaticQuantizeOptions } from '../../index';
 import { type CommandContext, collectSelectors, parseCount, parseNumber, UsageError } from '../context';
 import { addDataOptions, DATA_HELP, type DataFlags, samplesOf } from '../data-options';
 import { Progress } from '../ui/progress';
@@ -94,6 +94,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
       collectSelectors,
     )
     .option('--exclude <selectors>', 'nodes that stay in float, selected likewise', collectSelectors)
+    .option('--external-data', 'large tensors go to a side file (default: only beyond 2 GiB)')
     .option('--threads <count>', 'threads for calibration; 0 = all', parseCount, 0)
     .action(async (model: string, flags: QuantizeFlags) => {
       checkOutput(model, flags.output);
@@ -106,7 +107,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
         ([name]) => !OWN_FLAGS.has(name) && command.getOptionValueSource(name) !== 'default',
       );
       try {
-        const result = await quantize(model, {
+        const result = await quantizeFile(model, output, {
           ...Object.fromEntries(given),
           ...data,
           mode,
@@ -114,7 +115,6 @@ export function addQuantize(program: Command, context: CommandContext): void {
           onProgress: ({ phase, done, total }) => progress.update(phase, done, total),
         } as QuantizeOptions);
         progress.clear();
-        await writeFile(output, result.model);
         if (flags.saveRanges !== undefined) await writeFile(flags.saveRanges, JSON.stringify(result.ranges, null, 1));
         if (context.isJson) terminal.printJson(result.report);
         else terminal.print(formatReport(result.report, output, terminal.out.bold));

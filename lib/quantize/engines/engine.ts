@@ -1,4 +1,5 @@
 /** What calibration wants of a runtime: run a float model on one sample and give out its results. */
+import type { Graph } from '../../graph/graph';
 import type { Tensor } from '../../tensor/tensor';
 
 export interface CalibrationEngine {
@@ -12,5 +13,5 @@ export interface EngineOptions {
   threads: number;
 }
 
-/** Opens a model given as bytes, without side files. */
-export type OpenEngine = (model: Uint8Array, options: EngineOptions) => Promise<CalibrationEngine>;
+/** Opens a prepared graph, which is consumed. */
+export type OpenEngine = (graph: Graph, options: EngineOptions) => Promise<CalibrationEngine>;

@@ -2,8 +2,13 @@
  * Calibration on onnxruntime-node, an optional peer dependency that is loaded on first use. Its session runs on the
  * calling thread: the event loop stands still during each sample.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import { Q8Error } from '../../errors';
+import { graphToProto } from '../../graph/to-proto';
+import { modelSize, writeModel, writeModelFile } from '../../onnx/write';
 import type { Tensor } from '../../tensor/tensor';
 import type { OpenEngine } from './engine';
 
@@ -12,20 +17,26 @@ export async function ortIsAvailable(): Promise<boolean> {
   return (await load()) !== undefined;
 }
 
-export const openOrt: OpenEngine = async (model, { threads }) => {
+/** Larger models go to the engine through a file, tensor by tensor, instead of a second copy in memory. */
+const MAX_MODEL_IN_MEMORY = 2 ** 28;
+
+export const openOrt: OpenEngine = async (graph, { threads }) => {
   const ort = await load();
   if (!ort) {
     throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', 'The engine "ort" needs onnxruntime-node, which cannot be loaded.', {
       hint: 'run "npm install onnxruntime-node", or use engine: "q8".',
     });
   }
-  const session = await ort.InferenceSession.create(model, {
-    executionProviders: ['cpu'],
-    // Fused and re-laid-out convolutions differ in last bits; unoptimized, ranges are those of ONNX Runtime's own tool.
-    graphOptimizationLevel: 'disabled',
-    intraOpNumThreads: threads,
-    logSeverityLevel: 3,
-  });
+  const proto = graphToProto(graph);
+  const folder = modelSize(proto) > MAX_MODEL_IN_MEMORY ? await mkdtemp(join(tmpdir(), 'q8-calibration-')) : undefined;
+  let session: Ort.InferenceSession;
+  try {
+    if (folder !== undefined) await writeModelFile(proto, join(folder, 'float.onnx'), { externalData: true });
+    session = await open(ort, folder === undefined ? writeModel(proto) : join(folder, 'float.onnx'), threads);
+  } finally {
+    // Once it is open, a session needs its files no more.
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+  }
   return {
     run(feed) {
       const feeds: Record<string, Ort.Tensor> = {};
@@ -37,6 +48,19 @@ export const openOrt: OpenEngine = async (model, { threads }) => {
     release: () => session.release(),
   };
 };
+
+function open(ort: typeof Ort, model: Uint8Array | string, threads: number): Promise<Ort.InferenceSession> {
+  const options: Ort.InferenceSession.SessionOptions = {
+    executionProviders: ['cpu'],
+    // Fused and re-laid-out convolutions differ in last bits; unoptimized, ranges are those of ONNX Runtime's own tool.
+    graphOptimizationLevel: 'disabled',
+    intraOpNumThreads: threads,
+    logSeverityLevel: 3,
+  };
+  return typeof model === 'string'
+    ? ort.InferenceSession.create(model, options)
+    : ort.InferenceSession.create(model, options);
+}
 
 async function load(): Promise<typeof Ort | undefined> {
   try {

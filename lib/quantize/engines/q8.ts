@@ -2,8 +2,8 @@
 import { InferenceSession } from '../../runtime/session';
 import type { OpenEngine } from './engine';
 
-export const openQ8: OpenEngine = async (model, { threads }) => {
-  const session = await InferenceSession.create(model, { threads });
+export const openQ8: OpenEngine = async (graph, { threads }) => {
+  const session = InferenceSession.fromGraph(graph, { threads });
   return {
     run: (feed) => session.run(feed),
     release: () => session.release(),
