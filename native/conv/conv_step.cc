@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// float32 convolution: an implicit GEMM that reads the image in place, tap by tap, or a depthwise
-/// kernel. Padding taps read zeros.
+/// float32 convolution: an implicit GEMM that reads the image in place, kernel row by kernel row or
+/// tap by tap, or a depthwise kernel. Padding taps read zeros.
 #include "conv/conv_step.h"
 
 #include <algorithm>
@@ -40,7 +40,8 @@ class Conv final : public Step {
     const std::vector<float> bias = reader.optional_floats("bias", out_channels);
     if (!reader.ok()) return;
     window_ = Window(g, sizeof(float));
-    zeros_.assign(g.channels, 0.0f);
+    merges_rows_ = dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1;
+    zeros_.assign((merges_rows_ ? g.kernel_width : 1) * g.channels, 0.0f);
     // Each group's bias is padded to whole panels of its own.
     const size_t outputs = dims.group_outputs();
     bias_stride_ = (outputs + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
@@ -114,12 +115,16 @@ class Conv final : public Step {
       if (geometry_.is_pointwise()) {
         call.a = first_channel;
         call.lda = geometry_.channels;
+      } else if (merges_rows_) {
+        call.segments = dims.kernel_height;
+        call.segment = dims.kernel_width * dims.group_channels;
+        call.row_bytes = row_bytes();
+        call.resolve = [this, x](size_t first, size_t count, const float** source) {
+          resolve_rows(x, first, count, source);
+        };
       } else if (dims.group_channels >= kMinSegment) {
         call.segments = dims.taps();
-        // Windows overlap: a pixel adds the rows and columns that its neighbours do not have.
-        call.row_bytes = std::min(dims.depth(), geometry_.stride_height * geometry_.stride_width *
-                                                    geometry_.channels) *
-                         sizeof(float);
+        call.row_bytes = row_bytes();
         call.resolve = [this, first_channel](size_t first, size_t count, const float** source) {
           window_.resolve(reinterpret_cast<const uint8_t*>(first_channel), first, count, outside(),
                           reinterpret_cast<const uint8_t**>(source));
@@ -134,6 +139,47 @@ class Conv final : public Step {
       if (!status.ok()) return status;
     }
     return {};
+  }
+
+  /// Windows overlap: a pixel adds the rows and columns that its neighbours do not have.
+  size_t row_bytes() const {
+    const size_t step = geometry_.stride_height * geometry_.stride_width * geometry_.channels;
+    return std::min(weights_->dims().depth(), step) * sizeof(float);
+  }
+
+  /// Points at whole kernel rows: in the image, or, where they reach over its sides, in a copy.
+  void resolve_rows(const float* x, size_t first, size_t count, const float** source) const {
+    thread_local std::vector<float> copies;
+    const Geometry& g = geometry_;
+    const size_t run = g.kernel_width * g.channels;
+    if (copies.size() < count * g.kernel_height * run) copies.resize(count * g.kernel_height * run);
+    float* copy = copies.data();
+    for (size_t p = first; p < first + count; ++p) {
+      const size_t left = p % g.out_width * g.stride_width;
+      const size_t top = p / g.out_width % g.out_height * g.stride_height;
+      const float* image = x + p / g.out_width / g.out_height * g.height * g.width * g.channels;
+      // Taps [begin, end) of a row lie inside.
+      const size_t begin = std::min(g.pad_left > left ? g.pad_left - left : 0, g.kernel_width);
+      const size_t limit = g.width + g.pad_left;
+      const size_t end = limit > left ? std::min(limit - left, g.kernel_width) : 0;
+      for (size_t ky = 0; ky < g.kernel_height; ++ky) {
+        const size_t padded = top + ky * g.dilation_height;
+        if (padded < g.pad_top || padded - g.pad_top >= g.height || begin >= end) {
+          *source++ = zeros_.data();
+          continue;
+        }
+        const float* row = image + (padded - g.pad_top) * g.width * g.channels;
+        const float* inside = row + (left + begin - g.pad_left) * g.channels;
+        if (end - begin == g.kernel_width) {
+          *source++ = inside;
+          continue;
+        }
+        std::fill_n(copy, run, 0.0f);
+        std::memcpy(copy + begin * g.channels, inside, (end - begin) * g.channels * sizeof(float));
+        *source++ = copy;
+        copy += run;
+      }
+    }
   }
 
   /// Copies the windows of `count` pixels, taps that follow each other in one go.
@@ -168,6 +214,8 @@ class Conv final : public Step {
   std::vector<float> zeros_;
   std::vector<float> bias_;
   size_t bias_stride_ = 0;
+  /// Whether the taps of a kernel row follow each other in the image.
+  bool merges_rows_ = false;
   float lo_ = 0;
   float hi_ = 0;
 };

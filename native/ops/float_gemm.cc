@@ -13,6 +13,8 @@ namespace {
 
 /// Bytes of A that stay in the second-level cache while the panels of B pass by.
 constexpr size_t kBlockBytes = 128 * 1024;
+/// All of a B of so many bytes stays in the second-level cache: then C is written row by row.
+constexpr size_t kSmallBytes = 128 * 1024;
 /// A panel of B that has come into the cache is used by at least so many rows.
 constexpr size_t kMinBlockRows = 24;
 /// Multiply-adds that pay for waking a thread (about 10 us of AVX2).
@@ -83,17 +85,25 @@ Status run_gemm_f32(const GemmF32Call& call) {
     }
     // Rows are dealt out evenly: 13 rows are 5, 4 and 4 rather than 6, 6 and 1.
     const size_t strips = ceil_div(rows, tile_rows);
+    const size_t first_tile = tiles * (index % ranges) / ranges;
     const size_t last_tile = tiles * (index % ranges + 1) / ranges;
-    for (size_t tile = tiles * (index % ranges) / ranges; tile < last_tile; ++tile) {
+    const auto multiply = [&](size_t tile, size_t strip) {
       const size_t column = tile * tile_columns;
+      const size_t first = rows * strip / strips;
       FloatEpilogue epilogue = call.epilogue;
       if (epilogue.bias != nullptr) epilogue.bias += column;
+      call.kernels->gemm_f32(rows * (strip + 1) / strips - first,
+                             std::min(tile_columns, call.n - column), call.segments, call.segment,
+                             source.data() + first * call.segments, call.b + column * k, epilogue,
+                             call.c + (row + first) * call.ldc + column, call.ldc);
+    };
+    if ((last_tile - first_tile) * tile_columns * k * sizeof(float) <= kSmallBytes) {
       for (size_t strip = 0; strip < strips; ++strip) {
-        const size_t first = rows * strip / strips;
-        call.kernels->gemm_f32(rows * (strip + 1) / strips - first,
-                               std::min(tile_columns, call.n - column), call.segments, call.segment,
-                               source.data() + first * call.segments, call.b + column * k, epilogue,
-                               call.c + (row + first) * call.ldc + column, call.ldc);
+        for (size_t tile = first_tile; tile < last_tile; ++tile) multiply(tile, strip);
+      }
+    } else {
+      for (size_t tile = first_tile; tile < last_tile; ++tile) {
+        for (size_t strip = 0; strip < strips; ++strip) multiply(tile, strip);
       }
     }
   };
