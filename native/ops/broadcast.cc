@@ -6,7 +6,6 @@
 namespace q8 {
 namespace {
 
-constexpr size_t kMaxRank = 16;
 /// Offsets beyond this cannot be inside any buffer; below it sums of 16 of them fit 64 bits.
 constexpr int64_t kMaxOffset = int64_t{1} << 48;
 

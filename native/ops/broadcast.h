@@ -16,7 +16,10 @@ namespace q8 {
 size_t strided_extent(const std::vector<size_t>& shape, const std::vector<int64_t>& strides,
                       int64_t offset);
 
-/// Reads an array of sizes; at most 16 axes.
+/// Axes of a shape.
+inline constexpr size_t kMaxRank = 16;
+
+/// Reads an array of sizes, at most kMaxRank axes.
 std::vector<size_t> read_shape(StepReader& reader, const char* name);
 
 /// Number of elements, SIZE_MAX when it does not fit.

@@ -2,6 +2,7 @@
 /// Operators that only move elements, of any size: strided copies (transpose, slice, expand),
 /// concatenation, padding, gathering.
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "ops/broadcast.h"
@@ -19,11 +20,31 @@ void copy_strided(size_t count, const uint8_t* x, ptrdiff_t stride, uint8_t* y) 
   for (size_t i = 0; i < count; ++i) to[i] = from[static_cast<ptrdiff_t>(i) * stride];
 }
 
-void copy_strided(size_t bytes, size_t count, const uint8_t* x, ptrdiff_t stride, uint8_t* y) {
-  if (stride == 1) {
-    std::memcpy(y, x, count * bytes);
-    return;
+/// A few bytes without a call: what repeats or interleaves pixels copies little at a time.
+inline void copy_bytes(const uint8_t* x, size_t bytes, uint8_t* y) {
+  if (bytes > 16) {
+    std::memcpy(y, x, bytes);
+  } else if (bytes < 4) {
+    for (size_t i = 0; i < bytes; ++i) y[i] = x[i];
+  } else if (bytes >= 8) {
+    uint64_t first;
+    uint64_t last;
+    std::memcpy(&first, x, 8);
+    std::memcpy(&last, x + bytes - 8, 8);
+    std::memcpy(y, &first, 8);
+    std::memcpy(y + bytes - 8, &last, 8);
+  } else {
+    uint32_t first;
+    uint32_t last;
+    std::memcpy(&first, x, 4);
+    std::memcpy(&last, x + bytes - 4, 4);
+    std::memcpy(y, &first, 4);
+    std::memcpy(y + bytes - 4, &last, 4);
   }
+}
+
+void copy_strided(size_t bytes, size_t count, const uint8_t* x, ptrdiff_t stride, uint8_t* y) {
+  if (stride == 1) return copy_bytes(x, count * bytes, y);
   switch (bytes) {
     case 1:
       return copy_strided<uint8_t>(count, x, stride, y);
@@ -63,9 +84,21 @@ class StridedCopy final : public Step {
     }
     const size_t columns = shape_.back();
     for_parts(context, elements_ / columns, columns * bytes_ * 2, [&](size_t first, size_t count) {
+      // Counts through the axes of the rows: dividing for each would take longer than short copies.
+      std::array<size_t, kMaxRank> index = {};
+      const size_t axes = shape_.size() - 1;
+      for (size_t axis = axes, rest = first; axis-- > 0; rest /= shape_[axis])
+        index[axis] = rest % shape_[axis];
+      ptrdiff_t offset = row_offset(first, 1);
       for (size_t r = first; r < first + count; ++r) {
-        copy_strided(bytes_, columns, x + row_offset(r, 1) * static_cast<ptrdiff_t>(bytes_),
-                     strides_.back(), y + r * columns * bytes_);
+        copy_strided(bytes_, columns, x + offset * static_cast<ptrdiff_t>(bytes_), strides_.back(),
+                     y + r * columns * bytes_);
+        for (size_t axis = axes; axis-- > 0;) {
+          offset += strides_[axis];
+          if (++index[axis] < shape_[axis]) break;
+          offset -= static_cast<ptrdiff_t>(shape_[axis]) * strides_[axis];
+          index[axis] = 0;
+        }
       }
     });
     return {};
