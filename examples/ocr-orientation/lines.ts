@@ -21,13 +21,13 @@ export interface TextLine {
   pixels: Float32Array;
 }
 
-const FACES = ['400-normal', '700-normal', '400-italic', '700-italic'];
+export const FACES = ['400-normal', '700-normal', '400-italic', '700-italic'];
 for (const face of FACES) {
   const file = require.resolve(`@fontsource/dejavu-sans/files/dejavu-sans-latin-${face}.woff2`);
   if (!GlobalFonts.registerFromPath(file, familyOf(face))) throw new Error(`${file} is not a font.`);
 }
 
-const WORDS = readFileSync(path.join(__dirname, 'words.txt'), 'utf8').trim().split(/\s+/);
+export const WORDS = readFileSync(path.join(__dirname, 'words.txt'), 'utf8').trim().split(/\s+/);
 
 /**
  * Draws line number `index`. Each channel of each pixel gets noise of its own, uniform in [-noise, noise] on the scale
@@ -70,7 +70,7 @@ export function renderLines(first: number, count: number, noise: number): TextLi
 /** Space left and right of the text, in pixels. */
 const MARGIN = 6;
 
-function familyOf(face: string): string {
+export function familyOf(face: string): string {
   return `Q8Lines-${face}`;
 }
 
@@ -79,7 +79,7 @@ function grey(level: number): string {
 }
 
 /** Two to four words, some of them capitalized, in capitals or numbers. */
-function compose(random: Random): string {
+export function compose(random: Random): string {
   return Array.from({ length: random.integer(2, 4) }, () => {
     const word = random.pick(WORDS);
     const style = random.integer(0, 9);
@@ -105,7 +105,7 @@ function normalize(rgba: Uint8ClampedArray, width: number, noise: number, random
 }
 
 /** Xorshift with 32 bits of state, seeded through a multiplicative hash so that neighbouring seeds share nothing. */
-class Random {
+export class Random {
   #state: number;
 
   constructor(seed: number) {

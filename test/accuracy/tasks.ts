@@ -1,0 +1,15 @@
+/** All tasks, quick ones first. */
+import { fashionMnist } from './fashion-mnist';
+import { ocrDetection } from './ocr-detection';
+import { ocrOrientation } from './ocr-orientation';
+import { ocrRecognition } from './ocr-recognition';
+import type { Task } from './task';
+import { textClassifier } from './text-classifier';
+
+export const TASKS: readonly Task[] = [
+  textClassifier,
+  ...fashionMnist,
+  ocrOrientation,
+  ocrRecognition,
+  ocrDetection,
+];
