@@ -48,6 +48,7 @@ export {
   type TensorReport,
   writeCalibrationTable,
 } from './quantize';
+export { explain, type PlannedNode, type PlannedWeight, type QuantizationPlan } from './quantize/explain';
 export { type AnalyzeOptions, compareModels } from './quantize/analyze';
 export type { Analysis, Distribution, LatencyAnalysis, TensorAnalysis, WeightAnalysis } from './report/analysis';
 export { type HtmlReport, renderHtml } from './report/html';

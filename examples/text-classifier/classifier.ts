@@ -20,7 +20,9 @@ export interface LabelledText {
 }
 
 export function readTexts(name: 'test' | 'calibration'): LabelledText[] {
-  const lines = readFileSync(path.join(__dirname, `${name}.tsv`), 'utf8').trimEnd().split('\n');
+  const lines = readFileSync(path.join(__dirname, `${name}.tsv`), 'utf8')
+    .trimEnd()
+    .split('\n');
   return lines.map((line) => {
     const [section, text] = line.split('\t');
     return { text, label: SECTIONS.indexOf(section) };

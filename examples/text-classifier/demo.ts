@@ -22,4 +22,4 @@ async function main(text: string): Promise<void> {
   }
 }
 
-void main(process.argv.slice(2).join(' ') || 'fast synthesizer with many effects');
+void main(process.argv.slice(2).join(' ') || 'a chess program with a graphical board');

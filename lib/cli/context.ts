@@ -1,4 +1,5 @@
 /** What every command gets, and the errors that stand for exit codes of their own. */
+import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from 'commander';
 import type { NodeSelector } from '../quantize';
 import type { Terminal } from './ui/terminal';
@@ -81,6 +82,22 @@ function parseSelector(text: string): NodeSelector {
     }
     default:
       return text;
+  }
+}
+
+/** "MatMul=0" -> an axis by operator type, added to those of earlier uses of the option. */
+export function collectAxes(text: string, earlier: Readonly<Record<string, number>> = {}): Record<string, number> {
+  const [, op, axis] = /^(\w+)=(-?\d+)$/.exec(text) ?? [];
+  if (op === undefined) throw new InvalidArgumentError('It must look like MatMul=0.');
+  return { ...earlier, [op]: Number(axis) };
+}
+
+/** A path -> the JSON in the file. */
+export function parseJsonFile(path: string): unknown {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8'));
+  } catch (error) {
+    throw new InvalidArgumentError(`It must be a file of JSON: ${(error as Error).message}.`);
   }
 }
 

@@ -5,22 +5,19 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { expected } from '../errors';
-import { graphFromProto } from '../graph/from-proto';
-import { type Graph, type Node, subgraphsOf } from '../graph/graph';
+import type { Graph, Node } from '../graph/graph';
 import { graphToProto } from '../graph/to-proto';
 import { digestOf } from '../onnx/digest';
-import { readModel } from '../onnx/read';
 import type { ModelProto } from '../onnx/proto';
 import { modelSize, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
-import { lookupOp } from '../ops/registry';
-import { prepare } from '../passes';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
-import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
+import type { QuantizeReport } from '../report/quantize-report';
 import { forgetLoaded } from '../tensor/tensor';
 import { quantizeDynamic } from './dynamic';
+import { loadGraph } from './load';
 import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
-import { Selection } from './select';
+import type { Selection } from './select';
 import { quantizeWeightOnly } from './weight-only';
 import type { CalibrationRanges } from './ranges';
 import { quantizeStatic } from './static';
@@ -121,27 +118,14 @@ function realPathOf(path: string): string {
 type QuantizedProto = Omit<QuantizeResult, 'model'> & { proto: ModelProto; sideFiles: readonly string[] };
 
 async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOptions): Promise<QuantizedProto> {
-  if (typeof model !== 'string' && !(model instanceof Uint8Array))
-    throw expected('a path or a Uint8Array', 'the model', model);
-  const { signal, onProgress, baseDirectory } = resolved;
-  signal?.throwIfAborted();
-  onProgress?.({ phase: 'prepare', done: 0, total: 1 });
-  const loaded = await readModel(model, { isLazy: true, ...(baseDirectory !== undefined && { baseDirectory }) });
-  const graph = graphFromProto(loaded.model);
-  const asRead = [...graph.nodes];
-  const selection = resolved.mode === 'qat' ? undefined : new Selection(resolved, graph);
-  prepare(graph);
-  selection?.apply(graph, asRead);
-  onProgress?.({ phase: 'prepare', done: 1, total: 1 });
-  signal?.throwIfAborted();
-  const inSubgraphs = nodesInSubgraphs(graph);
+  const { loaded, graph, selection, floatInSubgraphs } = await loadGraph(model, resolved);
   const float = modelSize(graphToProto(graph));
   const { result, ranges } = await quantizeGraph(graph, resolved, selection, () => digestOf(loaded));
   const { quantizedNodes, floatNodes, tensors, warnings = [], ...settings } = result;
   removeDeadNodes(graph);
   const proto = graphToProto(graph);
   forgetLoaded();
-  onProgress?.({ phase: 'quantize', done: 1, total: 1 });
+  resolved.onProgress?.({ phase: 'quantize', done: 1, total: 1 });
   if (Object.keys(quantizedNodes).length === 0)
     warnings.push('No node could be quantized; the reasons are in floatNodes.');
   const report: QuantizeReport = {
@@ -149,7 +133,7 @@ async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOpt
     ...settings,
     bytes: { float, quantized: modelSize(proto) },
     quantizedNodes,
-    floatNodes: [...floatNodes, ...inSubgraphs],
+    floatNodes: [...floatNodes, ...floatInSubgraphs],
     tensors,
     warnings,
   };
@@ -181,27 +165,5 @@ async function quantizeGraph(
       return { result: { format: options.format, ...quantizeWeightOnly(graph, options, refusal) } };
     case 'qat':
       return { result: { format: options.format, ...importQat(graph, options.format) } };
-  }
-}
-
-/** Nodes with weights that no mode reaches. */
-function nodesInSubgraphs(graph: Graph): FloatNodeReport[] {
-  const found: FloatNodeReport[] = [];
-  for (const node of graph.nodes) {
-    for (const inner of nodesInside(node)) {
-      if (lookupOp(inner)?.quant?.kind === 'compute') {
-        found.push({ name: inner.name, op: inner.op, reason: `it is in a subgraph of ${node.op}` });
-      }
-    }
-  }
-  return found;
-}
-
-function* nodesInside(node: Node): Generator<Node> {
-  for (const body of subgraphsOf(node)) {
-    for (const inner of body.nodes) {
-      yield inner;
-      yield* nodesInside(inner);
-    }
   }
 }

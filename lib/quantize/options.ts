@@ -218,7 +218,7 @@ const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
   weightSymmetric: true,
   reduceRange: true,
 };
-const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
+export const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   ...SELECT_KEYS,
   ...REPRESENTATION_KEYS,
   calibration: true,

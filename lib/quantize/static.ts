@@ -176,7 +176,7 @@ async function observeMissing(
 }
 
 /** How operators take part. */
-function participation(
+export function participation(
   options: ResolvedStaticOptions,
 ): Pick<PlanOptions, 'traitOf' | 'isForced' | 'pullUp' | 'clampsStayFloat'> {
   const { compat, format, activationSymmetric, nnapiSigmoid } = options;

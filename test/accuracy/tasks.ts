@@ -1,4 +1,5 @@
 /** All tasks, quick ones first. */
+import { blazeFace } from './blazeface';
 import { fashionMnist } from './fashion-mnist';
 import { ocrDetection } from './ocr-detection';
 import { ocrOrientation } from './ocr-orientation';
@@ -9,6 +10,7 @@ import { textClassifier } from './text-classifier';
 export const TASKS: readonly Task[] = [
   textClassifier,
   ...fashionMnist,
+  blazeFace,
   ocrOrientation,
   ocrRecognition,
   ocrDetection,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseNpy } from '../../lib/readers/npy';
@@ -139,6 +139,59 @@ describe('the command q8', function () {
     const { status, stderr } = q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'qat', '--format', 'qdq']);
     assert.equal(status, 1);
     assert.match(stderr, /Expected QuantizeLinear and DequantizeLinear nodes/);
+  });
+
+  it('takes a config file, algorithms and a report', () => {
+    const images = join(EXAMPLES, 'calibration-images.idx.gz');
+    const config = {
+      output: 'configured.onnx',
+      calibration: images,
+      mean: 0.286,
+      std: [0.353],
+      limit: 8,
+      perChannel: false,
+      algorithms: ['equalize', 'correctBias'],
+      report: 'configured.html',
+      exclude: 'type:Gemm',
+    };
+    writeFileSync(join(folder, 'q8.config.json'), JSON.stringify(config));
+    const args = ['quantize', 'float.onnx', '--config', 'q8.config.json'];
+    const { status, stdout, stderr } = q8([...args, '--json', '--limit', '4', '--activation-type', 'int8']);
+    assert.equal(status, 0, stderr);
+    const report = JSON.parse(stdout);
+    assert.equal(report.calibration.samples, 4);
+    assert.equal(report.activationType, 'int8');
+    assert.equal(report.perChannel, false);
+    assert.deepEqual(
+      report.algorithms.map(({ name }: { name: string }) => name),
+      ['equalize', 'correctBias'],
+    );
+    assert.ok(report.analysis.tensors.length > 5);
+    assert.match(readFileSync(join(folder, 'configured.html'), 'utf8'), /configured\.onnx/);
+    assert.ok(existsSync(join(folder, 'configured.onnx')));
+    for (const [key, value, message] of [
+      ['calibratoin', 'x', /Did you mean "calibration"\?/],
+      ['perChannel', 'yes', /true or false for "perChannel"/],
+      ['format', 'qlinear', /one of qoperator, qdq/],
+      ['limit', 'many', /"limit": It must be a positive integer/],
+    ] as const) {
+      writeFileSync(join(folder, 'q8.config.json'), JSON.stringify({ [key]: value }));
+      const wrong = q8([...args, '--random', '1']);
+      assert.equal(wrong.status, 2, wrong.stderr);
+      assert.match(wrong.stderr, message);
+    }
+  });
+
+  it('shows the plan without data', () => {
+    const { status, stdout, stderr } = q8(['quantize', 'float.onnx', '--dry-run', '--exclude', 'type:Gemm']);
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /int8 per channel/);
+    assert.match(stdout, /Gemm +listed in|Gemm .*exclude/);
+    const plan = JSON.parse(q8(['quantize', 'float.onnx', '--dry-run', '--json']).stdout);
+    const real = JSON.parse(q8(['quantize', 'float.onnx', '-o', 'planned.onnx', '--random', '1', '--json']).stdout);
+    assert.deepEqual(plan.quantizedNodes, real.quantizedNodes);
+    assert.deepEqual(plan.floatNodes, real.floatNodes);
+    assert.ok(plan.nodes.length > 0 && plan.calibrated.length > 0);
   });
 
   it('finds no difference between a model and itself', () => {

@@ -1,35 +1,59 @@
 /** `q8 quantize`: a float ONNX model in, an int8 ONNX model out. */
 import { existsSync, realpathSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { type Command, Option } from 'commander';
-import { type QuantizeOptions, type QuantizeReport, quantizeFile, type StaticQuantizeOptions } from '../../index';
-import { type CommandContext, collectSelectors, parseCount, parseNumber, UsageError } from '../context';
-import { addDataOptions, DATA_HELP, type DataFlags, samplesOf } from '../data-options';
+import {
+  explain,
+  type QuantizationPlan,
+  type QuantizeOptions,
+  type QuantizeReport,
+  quantizeFile,
+  type StaticQuantizeOptions,
+} from '../../index';
+import { outputSqnr } from '../../report/analysis';
+import { applyConfig } from '../config';
+import {
+  type CommandContext,
+  collectAxes,
+  collectNames,
+  collectSelectors,
+  parseCount,
+  parseJsonFile,
+  parseNumber,
+  UsageError,
+} from '../context';
+import { addDataOptions, DATA_FLAGS, DATA_HELP, type DataFlags, samplesOf } from '../data-options';
+import { checkReportPath, writeReport } from '../report-file';
 import { Progress } from '../ui/progress';
-import { formatPairs } from '../ui/table';
-import { formatBytes } from '../ui/units';
+import { formatPairs, formatTable } from '../ui/table';
+import { formatBytes, formatDuration } from '../ui/units';
 
 type QuantizeFlags = DataFlags & {
   mode: QuantizeOptions['mode'];
-  output: string;
+  output?: string;
   calibration?: string;
   ranges?: string;
   saveRanges?: string;
+  config?: string;
+  dryRun?: boolean;
+  report?: string;
+  latency?: boolean;
+  minSqnr?: number;
 };
 
 /** Flags of the command that are no options of quantize(). */
 const OWN_FLAGS = new Set<string>([
+  ...DATA_FLAGS,
   'mode',
   'output',
   'saveRanges',
   'calibration',
-  'random',
-  'seed',
-  'limit',
-  'mean',
-  'std',
-  'shape',
+  'config',
+  'dryRun',
+  'report',
+  'latency',
+  'minSqnr',
 ]);
 
 export function addQuantize(program: Command, context: CommandContext): void {
@@ -37,7 +61,11 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .command('quantize')
     .description('quantize a float32 ONNX model to int8, or turn a trained Q/DQ model into integer operators')
     .argument('<model.onnx>', 'the float model')
-    .requiredOption('-o, --output <file>', 'where the int8 model goes')
+    .option('-o, --output <file>', 'where the int8 model goes')
+    .option('--config <file>', 'JSON with any of these options as keys, in camelCase; flags win')
+    .option('--dry-run', 'show what would be quantized, how, and what not and why; needs no data and writes nothing')
+    .option('--report <file>', 'write errors by layer, ranges and settings to an .html or .json file')
+    .option('--latency', 'time both models for the report')
     .addOption(
       new Option(
         '--mode <mode>',
@@ -88,6 +116,29 @@ export function addQuantize(program: Command, context: CommandContext): void {
       new Option('--engine <engine>', 'what runs the float model').choices(['auto', 'ort', 'q8']).default('auto'),
     )
     .option('--min-real-range <number>', 'floor for the width of a range', parseNumber)
+    .option('--restrict-zero-points', 'uint8 activations have zero points 0 and 128 only')
+    .option(
+      '--channel-axis <op=axis>',
+      'axis of weight scales of an operator type (format qdq); repeatable',
+      collectAxes,
+    )
+    .option('--no-quantize-bias', 'biases stay float (format qdq)')
+    .option('--no-guard-bias', 'weight scales do not grow where a bias would not fit int32')
+    .option('--constant-weights-only', 'products of two activations stay in float')
+    .option(
+      '--float-outputs-of <types>',
+      'operator types whose outputs stay in float; comma-separated, repeatable',
+      collectNames,
+    )
+    .option('--nnapi-sigmoid', 'Sigmoid gives codes of scale 1/256, for NNAPI')
+    .option('--pair-per-consumer', 'a Q/DQ pair for every reader of a tensor (format qdq)')
+    .option('--weight-pairs', 'weights stay float behind Q and DQ (format qdq)')
+    .addOption(
+      new Option('--pair-domain <domain>', 'domain of Q and DQ (format qdq)')
+        .choices(['ai.onnx', 'com.microsoft'])
+        .default('ai.onnx'),
+    )
+    .option('--overrides <file>', 'JSON with exceptions by tensor', parseJsonFile)
     .option(
       '--include <selectors>',
       'the only nodes to quantize: name, pattern with * or ?, regex:..., type:Conv, between:tensor..tensor; comma-separated, repeatable',
@@ -95,33 +146,98 @@ export function addQuantize(program: Command, context: CommandContext): void {
     )
     .option('--exclude <selectors>', 'nodes that stay in float, selected likewise', collectSelectors)
     .option('--external-data', 'large tensors go to a side file (default: only beyond 2 GiB)')
+    .option(
+      '--algorithms <names>',
+      'what saves accuracy: equalize, smoothQuant, clipWeights, correctBias; comma-separated, repeatable',
+      collectNames,
+    )
+    .option(
+      '--smooth-quant-alpha <number>',
+      'for smoothQuant: share of outliers that weights take (default 0.5)',
+      parseNumber,
+    )
+    .option('--min-sqnr <dB>', 'layers go back to float, worst first, until outputs are this good', parseNumber)
     .option('--threads <count>', 'threads for calibration; 0 = all', parseCount, 0)
-    .action(async (model: string, flags: QuantizeFlags) => {
-      checkOutput(model, flags.output);
-      const { terminal } = context;
-      const { mode, output } = flags;
-      const data = calibrationOf(flags);
-      const progress = new Progress(terminal);
+    .action(async (model: string, { config }: QuantizeFlags) => {
+      if (config !== undefined) applyConfig(command, config);
+      const flags = command.opts<QuantizeFlags>();
       // Defaults are left to quantize(): which there are depends on the mode.
-      const given = Object.entries(flags).filter(
-        ([name]) => !OWN_FLAGS.has(name) && command.getOptionValueSource(name) !== 'default',
+      const given = Object.fromEntries(
+        Object.entries(flags).filter(
+          ([name]) => !OWN_FLAGS.has(name) && command.getOptionValueSource(name) !== 'default',
+        ),
       );
-      try {
-        const result = await quantizeFile(model, output, {
-          ...Object.fromEntries(given),
-          ...data,
-          mode,
-          signal: context.interrupt,
-          onProgress: ({ phase, done, total }) => progress.update(phase, done, total),
-        } as QuantizeOptions);
-        progress.clear();
-        if (flags.saveRanges !== undefined) await writeFile(flags.saveRanges, JSON.stringify(result.ranges, null, 1));
-        if (context.isJson) terminal.printJson(result.report);
-        else terminal.print(formatReport(result.report, output, terminal.out.bold));
-      } finally {
-        progress.clear();
-      }
+      const options = { ...given, mode: flags.mode } as QuantizeOptions;
+      if (flags.dryRun) await dryRun(model, options, context);
+      else
+        await run(
+          model,
+          { ...options, ...refinement(flags), ...calibrationOf(flags) } as QuantizeOptions,
+          flags,
+          context,
+        );
     });
+}
+
+async function dryRun(model: string, options: QuantizeOptions, { terminal, isJson }: CommandContext): Promise<void> {
+  const plan = await explain(model, options);
+  if (isJson) terminal.printJson(plan);
+  else terminal.print(formatPlan(plan, terminal.out.bold));
+}
+
+async function run(
+  model: string,
+  options: QuantizeOptions,
+  flags: QuantizeFlags,
+  { terminal, isJson, interrupt }: CommandContext,
+): Promise<void> {
+  const { output, report: reportPath, saveRanges } = flags;
+  if (output === undefined) throw new UsageError('Say with --output where the int8 model goes.');
+  checkOutput(model, output);
+  checkReportPath(reportPath);
+  const { algorithms = [] } = options as StaticQuantizeOptions;
+  if (saveRanges !== undefined && [algorithms].flat().some((name) => name === 'equalize' || name === 'smoothQuant')) {
+    throw new UsageError(
+      'equalize and smoothQuant change activations: --save-ranges would write ranges of another model.',
+    );
+  }
+  const progress = new Progress(terminal);
+  try {
+    const result = await quantizeFile(model, output, {
+      ...options,
+      signal: interrupt,
+      onProgress: ({ phase, done, total }) => progress.update(phase, done, total),
+    } as QuantizeOptions);
+    progress.clear();
+    if (saveRanges !== undefined) await writeFile(saveRanges, JSON.stringify(result.ranges, null, 1));
+    if (reportPath) {
+      const page = {
+        title: basename(output),
+        subtitle: `quantized from ${basename(model)}`,
+        quantization: result.report,
+      };
+      await writeReport(reportPath, page, result.report);
+      terminal.note(`Wrote ${reportPath}.`);
+    }
+    if (isJson) terminal.printJson(result.report);
+    else terminal.print(formatReport(result.report, output, terminal.out.bold));
+  } finally {
+    progress.clear();
+  }
+}
+
+/** What --report, --latency and --min-sqnr mean for quantize(). */
+function refinement({ mode, report, latency, minSqnr }: QuantizeFlags): Partial<StaticQuantizeOptions> {
+  if (mode !== 'static') {
+    if (latency || minSqnr !== undefined)
+      throw new UsageError('--latency and --min-sqnr are for --mode static; see q8 compare.');
+    return {};
+  }
+  if (latency && !report) throw new UsageError('--latency is for --report.');
+  return {
+    ...(report ? { analyze: { latency: latency === true } } : {}),
+    ...(minSqnr === undefined ? {} : { accuracy: { minSqnr } }),
+  };
 }
 
 /** @throws UsageError when data is given to a mode that uses none, or none to one that needs some. */
@@ -163,11 +279,66 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
     const { samples, method, engine } = calibration;
     pairs.push(['Calibrated', `${samples} samples, ${method}${engine ? `, engine ${engine}` : ''}`]);
   }
-  for (const [reason, names] of groupByReason(floatNodes)) {
-    pairs.push(['Float', `${names.length} nodes (${summary(names)}): ${reason}`]);
+  for (const { name, nodes } of report.algorithms ?? [])
+    pairs.push(['Algorithm', `${name}: ${nodes.length} nodes changed`]);
+  if (report.accuracy) {
+    const { before, after, wanted, reverted, attempts } = report.accuracy;
+    const change =
+      reverted.length === 0 ? 'all layers stay' : `${reverted.length} layers back to float: ${after.toFixed(2)} dB`;
+    pairs.push(['Accuracy', `${before.toFixed(2)} dB for ${wanted} dB wanted; ${change} (${attempts} attempts)`]);
   }
+  if (report.analysis) {
+    const { analysis } = report;
+    pairs.push([
+      'Error',
+      `${outputSqnr(analysis).toFixed(2)} dB SQNR at the worst output, ${analysis.samples} samples`,
+    ]);
+    if (analysis.latency) {
+      const { reference, other } = analysis.latency;
+      pairs.push([
+        'Latency',
+        `${formatDuration(reference)} -> ${formatDuration(other)} (${(reference / other).toFixed(2)}x as fast)`,
+      ]);
+    }
+  }
+  pairs.push(...floatPairs(floatNodes));
   for (const warning of report.warnings) pairs.push(['Warning', warning]);
   return formatPairs(pairs, styleName);
+}
+
+function floatPairs(floatNodes: QuantizeReport['floatNodes']): [string, string][] {
+  return [...groupByReason(floatNodes)].map(([reason, names]) => [
+    'Float',
+    `${names.length} nodes (${summary(names)}): ${reason}`,
+  ]);
+}
+
+function formatPlan(plan: QuantizationPlan, bold: (text: string) => string): string {
+  const { mode, format, activationType, weightType, quantizedNodes, floatNodes, nodes, calibrated } = plan;
+  const count = Object.values(quantizedNodes).reduce((sum, n) => sum + n, 0);
+  const byType = Object.entries(quantizedNodes).map(([op, n]) => `${n} ${op}`);
+  const types = activationType ? `, activations ${activationType}, weights ${weightType}` : '';
+  const pairs: [string, string][] = [
+    ['Plan', `${mode}, ${format}${types}`],
+    ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
+    ...(calibrated ? [['Calibrated', `${calibrated.length} tensors`] as [string, string]] : []),
+    ...floatPairs(floatNodes),
+  ];
+  const parts = [formatPairs(pairs, bold)];
+  if (nodes && nodes.length > 0) {
+    const rows = nodes.map(({ name, op, inputs, weights, outputs }) => [
+      name,
+      op,
+      weights.map(({ type, scales }) => `${type} per ${scales}`).join(', '),
+      inputs.length === 0 && weights.length === 0 ? 'part of the node before' : outputs.join(', '),
+    ]);
+    parts.push(formatTable(['node', 'operator', 'weights', 'gives codes of'], rows, { styleHeader: bold }));
+  }
+  if (floatNodes.length > 0) {
+    const rows = floatNodes.map(({ name, op, reason }) => [name, op, reason]);
+    parts.push(formatTable(['stays in float', 'operator', 'because'], rows, { styleHeader: bold }));
+  }
+  return parts.join('\n\n');
 }
 
 function groupByReason(nodes: QuantizeReport['floatNodes']): Map<string, string[]> {

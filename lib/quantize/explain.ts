@@ -1,0 +1,94 @@
+/** What quantize() would do with a model, without data and without doing it. */
+import type { Node } from '../graph/graph';
+import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
+import type { CodeDType } from '../tensor/dtype';
+import { Formats } from './formats';
+import { quantize } from './index';
+import { loadGraph } from './load';
+import { type QuantizeOptions, type ResolvedStaticOptions, resolveOptions } from './options';
+import { planQuantization, type QuantPlan } from './plan';
+import { lookupOp } from '../ops/registry';
+
+/** A weight of a node, and how many scales its codes will have: one, one per channel, or one per block. */
+export interface PlannedWeight {
+  name: string;
+  type: CodeDType;
+  scales: 'tensor' | 'channel' | 'block';
+}
+
+export interface PlannedNode {
+  name: string;
+  op: string;
+  /** Tensors that it reads as codes. Empty for an activation function that its producer takes over. */
+  inputs: string[];
+  weights: PlannedWeight[];
+  /** Tensors that it gives as codes. */
+  outputs: string[];
+}
+
+export interface QuantizationPlan {
+  mode: QuantizeReport['mode'];
+  format: QuantizeReport['format'];
+  activationType?: string;
+  weightType?: string;
+  /** How many nodes will be quantized, by operator type. */
+  quantizedNodes: Record<string, number>;
+  floatNodes: FloatNodeReport[];
+  /** In mode 'static': the nodes that will be quantized, in execution order. */
+  nodes?: PlannedNode[];
+  /** In mode 'static': tensors whose ranges calibration will find. */
+  calibrated?: string[];
+}
+
+/**
+ * The plan of {@link quantize} for a model: what would be quantized, how, and what would stay in float and why. Takes the same
+ * options; `calibration` may be left out. Layers that the option `accuracy` may put back are not known yet.
+ *
+ * @throws as quantize() does for wrong options and models.
+ */
+export async function explain(model: string | Uint8Array, options: QuantizeOptions): Promise<QuantizationPlan> {
+  if (options?.mode !== 'static') {
+    const { report } = await quantize(model, options);
+    const { mode, format, activationType, weightType, quantizedNodes, floatNodes } = report;
+    return { mode, format, activationType, weightType, quantizedNodes, floatNodes };
+  }
+  const resolved = resolveOptions({ ...options, calibration: options.calibration ?? [] }) as ResolvedStaticOptions;
+  const { graph, selection, floatInSubgraphs } = await loadGraph(model, resolved);
+  const plan = planQuantization(graph, {
+    ...resolved,
+    refusal: (node) => selection?.refusal(node),
+    traitOf: (node) => lookupOp(node)?.quant,
+  });
+  const quantizedNodes: Record<string, number> = {};
+  for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
+  const formats = new Formats(resolved);
+  const { mode, format, activationType, weightType } = resolved;
+  return {
+    mode,
+    format,
+    activationType,
+    weightType,
+    quantizedNodes,
+    floatNodes: [
+      ...plan.floatNodes.map(({ node: { name, op }, reason }) => ({ name, op, reason })),
+      ...floatInSubgraphs,
+    ],
+    nodes: [...plan.nodes].map(([node, roles]) => describeNode(node, roles, formats)),
+    calibrated: plan.observed.map(({ name }) => name),
+  };
+}
+
+type NodePlan = QuantPlan['nodes'] extends Map<Node, infer T> ? T : never;
+
+function describeNode(node: Node, { inputs, outputs }: NodePlan, formats: Formats): PlannedNode {
+  const weights: PlannedWeight[] = [];
+  const read: string[] = [];
+  for (const [index, role] of inputs) {
+    const { name, constant } = node.requiredInput(index);
+    if (role.kind === 'activation') read.push(name);
+    if (role.kind !== 'weight' || !constant) continue;
+    const { dtype, granularity } = formats.weight(name, constant.dims.length, node.op, role);
+    weights.push({ name, type: dtype, scales: granularity?.block ? 'block' : granularity ? 'channel' : 'tensor' });
+  }
+  return { name: node.name, op: node.op, inputs: read, weights, outputs: outputs.map(({ name }) => name) };
+}
