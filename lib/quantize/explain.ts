@@ -7,7 +7,7 @@ import { quantize } from './index';
 import { loadGraph } from './load';
 import { type QuantizeOptions, type ResolvedStaticOptions, resolveOptions } from './options';
 import { planQuantization, type QuantPlan } from './plan';
-import { lookupOp } from '../ops/registry';
+import { participation } from './';
 
 /** A weight of a node, and how many scales its codes will have: one, one per channel, or one per block. */
 export interface PlannedWeight {
@@ -57,7 +57,7 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
   const plan = planQuantization(graph, {
     ...resolved,
     refusal: (node) => selection?.refusal(node),
-    traitOf: (node) => lookupOp(node)?.quant,
+    ...participation(resolved),
   });
   const quantizedNodes: Record<string, number> = {};
   for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;

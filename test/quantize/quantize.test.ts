@@ -289,7 +289,7 @@ describe('quantize', () => {
       [
         'a mode that does not exist',
         { ...good, mode: 'dinamic' },
-        /Expected one of "static", "dynamic", "qat" for the option mode but received "dinamic".*did you mean "dynamic"/,
+        /Expected one of "static", "dynamic", "weightOnly", "qat" for the option mode but received "dinamic".*did you mean "dynamic"/,
       ],
       [
         'an option of another mode',

@@ -138,6 +138,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
         .choices(['ai.onnx', 'com.microsoft'])
         .default('ai.onnx'),
     )
+    .addOption(new Option('--compat <tool>', 'scales and codes of another tool, bit for bit').choices(['onnxruntime']))
     .option('--overrides <file>', 'JSON with exceptions by tensor', parseJsonFile)
     .option(
       '--include <selectors>',
