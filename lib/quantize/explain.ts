@@ -7,7 +7,7 @@ import { quantize } from './index';
 import { loadGraph } from './load';
 import { type QuantizeOptions, type ResolvedStaticOptions, resolveOptions } from './options';
 import { planQuantization, type QuantPlan } from './plan';
-import { participation } from './';
+import { participation } from './static';
 
 /** A weight of a node, and how many scales its codes will have: one, one per channel, or one per block. */
 export interface PlannedWeight {
