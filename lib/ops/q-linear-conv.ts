@@ -6,6 +6,7 @@ import { codeRange } from '../tensor/dtype';
 import { defineOp, type OpDefinition } from './define-op';
 import { checkChannels, convolveCodes, inferConvolution, lowerQConv, requantizeChannels } from './families/convolution';
 import { checkType, modelError } from './families/inference';
+import { remember } from './families/lowering';
 import { constantQuantization, quantizationOf, requantizeMultipliers } from './families/quantization';
 import { toDoubles } from './families/values';
 
@@ -38,7 +39,9 @@ export const QLinearConv = defineOp({
     const [min, max] = codeRange(y.dtype);
     return lowerQConv(context, { x: 0, w: 3, wZeroPoint: 5 }, x.zeroPoint, {
       kind: 'requantize',
-      multiplier: requantizeMultipliers(x.scale, wScale.data as Float32Array, y.scale),
+      multiplier: remember(wScale, [x.scale, y.scale], () =>
+        requantizeMultipliers(x.scale, wScale.data as Float32Array, y.scale),
+      ),
       bias: (bias?.data as Int32Array | undefined) ?? null,
       zeroPoint: y.zeroPoint,
       min,

@@ -9,6 +9,7 @@ import { allocate, codeRange, type DType } from '../../tensor/dtype';
 import { Tensor } from '../../tensor/tensor';
 import type { InferContext, LowerContext, QuantTrait } from '../define-op';
 import { conflicts, modelError, type Shape } from './inference';
+import { remember } from './lowering';
 import { type Quantization, requantizeCode, spread } from './quantization';
 import type { RunTimeParameters } from './run-time-input';
 import { toDoubles } from './values';
@@ -198,8 +199,7 @@ export function lowerQConv(
   if (!w || (zeroPointValue && !zeroPoint) || xShape.length > 4) return false;
   const window = convolutionWindow(node, xShape, w.dims);
   const group = groupOf(node);
-  const zeros = zeroPoint && toDoubles(zeroPoint).some((z) => z !== 0) ? (zeroPoint.data as Codes) : null;
-  const key = `conv/${group}/${zeros ? zeros.join() : ''}`;
+  const { zeros, key } = remember(w, [group, zeroPoint], () => weightKey(group, zeroPoint));
   const weights = context.shared(w, key, () => context.pack.packConv(w.data as Codes, planar(w.dims), group, zeros));
   const source = context.slot(x, 'nhwc');
   const y = context.output(node.output, 'nhwc');
@@ -219,6 +219,12 @@ export function lowerQConv(
   const xScale = output.kind === 'int32' ? null : (xParameters.scale?.id ?? null);
   context.emit({ op: 'qconv_dynamic', ...convolution, xScale, xZeroPoint: xParameters.zeroPoint.id, output });
   return true;
+}
+
+/** The zero points of weights unless all are 0, and a name for packing with them. */
+function weightKey(group: number, zeroPoint: Tensor | undefined): { zeros: Codes | null; key: string } {
+  const zeros = zeroPoint && toDoubles(zeroPoint).some((z) => z !== 0) ? (zeroPoint.data as Codes) : null;
+  return { zeros, key: `conv/${group}/${zeros ? zeros.join() : ''}` };
 }
 
 /** Weight dims [M, C, KH, KW] of a 1-D or 2-D convolution. */

@@ -9,6 +9,21 @@ import type { Tensor } from '../../tensor/tensor';
 import type { Layout, LowerContext, Slot } from '../define-op';
 import { transpose } from './strided';
 
+const remembered = new WeakMap<object, { from: readonly unknown[]; made: unknown }>();
+
+/**
+ * What `make` made of the objects `from` (and of nothing else) when it was last asked for `owner`. A model is bound to new
+ * shapes with every length of a text; what depends on its constants only need not be computed again.
+ */
+export function remember<T>(owner: object, from: readonly unknown[], make: () => T): T {
+  const found = remembered.get(owner);
+  if (found && found.from.length === from.length && found.from.every((part, i) => part === from[i]))
+    return found.made as T;
+  const made = make();
+  remembered.set(owner, { from, made });
+  return made;
+}
+
 /** The physical axis that holds ONNX axis `axis`. */
 export function physicalAxis(axis: number, rank: number, layout: Layout): number {
   if (layout === 'row' || axis === 0) return axis;

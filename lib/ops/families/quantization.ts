@@ -47,7 +47,10 @@ export function requantizeCode(acc: number, multiplier: number, zeroPoint: numbe
 
 /** fl(fl(xScale * wScale) / yScale), one value per weight scale. */
 export function requantizeMultipliers(xScale: number, wScales: ArrayLike<number>, yScale: number): Float32Array {
-  return Float32Array.from(wScales, (wScale) => fround(xScale * wScale) / yScale);
+  // A plain loop: Float32Array.from() takes twenty times as long, and binding a plan comes here for every convolution.
+  const multipliers = new Float32Array(wScales.length);
+  for (let i = 0; i < multipliers.length; i++) multipliers[i] = fround(xScale * wScales[i]) / yScale;
+  return multipliers;
 }
 
 /** The output codes of all 256 input codes (index and entry are byte patterns) for a float32 function between them. */
