@@ -135,6 +135,19 @@ export function packConvF32(w: Float32Array, dims: readonly number[], group: num
 /** float32 B, K x N (N x K with transposeB). */
 export function packGemmF32(b: Float32Array, k: number, n: number, transposeB: boolean): PackedGemm;
 
+/** Packed weights of any kind. */
+export type PackedWeights = PackedGemm | PackedConv;
+
+/**
+ * The weights that some thread of the process has shared under this name and that somebody still uses, as a handle of this
+ * thread's own; null when there are none.
+ */
+export function findWeights(name: string): PackedWeights | null;
+/** Lets other threads find weights. The name must tell their content. */
+export function shareWeights(name: string, weights: PackedWeights): void;
+/** How many shared weights are alive in the process. */
+export function sharedWeights(): number;
+
 export type BufferDType =
   | 'float32'
   | 'uint8'

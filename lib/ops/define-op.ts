@@ -3,7 +3,7 @@
  * slow TypeScript run() that defines its meaning, how it takes part in quantization, and how it becomes native steps.
  * Adding an operator: CONTRIBUTING.md.
  */
-import type { ProgramStep } from '../../binding';
+import type { PackedWeights, ProgramStep } from '../../binding';
 import { Q8Error } from '../errors';
 import type { Dim, Graph, Node, Value, ValueType } from '../graph/graph';
 import type { DType } from '../tensor/dtype';
@@ -109,7 +109,7 @@ export interface LowerContext {
    * Something built once per process for a node's constants (packed weights), kept while any session uses it. `key` tells
    * different uses of one tensor apart.
    */
-  shared<T extends { release(): void }>(tensor: Tensor, key: string, make: () => T): T;
+  shared<T extends PackedWeights>(tensor: Tensor, key: string, make: () => T): T;
   /** The binding's packers, so that operators need no import of the addon. */
   readonly pack: typeof import('../../binding');
 }

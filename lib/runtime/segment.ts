@@ -2,7 +2,7 @@
  * A segment: consecutive nodes that run natively, as one program under construction. It keeps which tensor is in which
  * buffer and layout, converts layouts on demand, and closes into the description that the addon builds a program from.
  */
-import type { BufferDType, Data, ProgramBuffer, ProgramDescription, ProgramStep } from '../../binding';
+import type { BufferDType, Data, PackedWeights, ProgramBuffer, ProgramDescription, ProgramStep } from '../../binding';
 import { Q8Error } from '../errors';
 import type { Node, Value } from '../graph/graph';
 import type { Layout, LowerContext, OpDefinition, Slot } from '../ops/define-op';
@@ -159,7 +159,7 @@ export class Segment implements LowerContext {
     this.#setSlot(value, layout, { id: of.id, dtype: this.dtype(value), shape, layout });
   }
 
-  shared<T extends { release(): void }>(tensor: Tensor, key: string, make: () => T): T {
+  shared<T extends PackedWeights>(tensor: Tensor, key: string, make: () => T): T {
     return this.#host.weights.get(tensor, key, make);
   }
 

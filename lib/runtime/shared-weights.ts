@@ -1,16 +1,14 @@
 /**
- * Packed weights, shared by all plans and sessions of the process (of the worker thread, with worker_threads): two
- * sessions of one model, or of two models with a common backbone, hold one copy. Entries are found by content.
+ * Packed weights, shared by all plans and sessions of the process, in all its worker threads: two sessions of one model, or
+ * of two models with a common backbone, hold one copy. Entries are found by content.
  */
 import { createHash } from 'node:crypto';
+import type { PackedWeights } from '../../binding';
+import { loadBinding } from '../binding/load';
 import type { Tensor } from '../tensor/tensor';
 
-interface Releasable {
-  release(): void;
-}
-
 interface Entry {
-  readonly value: Releasable;
+  readonly value: PackedWeights;
   /** Leases that hold it. */
   holders: number;
 }
@@ -30,18 +28,28 @@ function digestOf(tensor: Tensor): string {
   return digest;
 }
 
+/** What another thread has packed, or what `make` packs for all of them. */
+function findOrShare(name: string, make: () => PackedWeights): PackedWeights {
+  const addon = loadBinding();
+  const found = addon.findWeights(name);
+  if (found) return found;
+  const made = make();
+  addon.shareWeights(name, made);
+  return made;
+}
+
 /** One session's claim on shared weights. What no lease holds any more is freed. */
 export class WeightLease {
   readonly #held = new Map<string, Entry>();
 
   /** The weights made of `tensor` for the use `key`; `make` runs when nobody in the process has them yet. */
-  get<T extends Releasable>(tensor: Tensor, key: string, make: () => T): T {
+  get<T extends PackedWeights>(tensor: Tensor, key: string, make: () => T): T {
     const name = `${key}|${digestOf(tensor)}`;
     let entry = this.#held.get(name);
     if (!entry) {
       entry = entries.get(name);
       if (!entry) {
-        entry = { value: make(), holders: 0 };
+        entry = { value: findOrShare(name, make), holders: 0 };
         entries.set(name, entry);
       }
       entry.holders++;
@@ -61,7 +69,7 @@ export class WeightLease {
   }
 }
 
-/** How many packed weights are alive in this thread. */
+/** How many packed weights this thread holds. */
 export function sharedWeightCount(): number {
   return entries.size;
 }

@@ -17,6 +17,7 @@
 #include "ops/float_gemm.h"
 #include "program/program.h"
 #include "program/step_reader.h"
+#include "program/weight_registry.h"
 
 namespace q8 {
 namespace {
@@ -207,6 +208,28 @@ ConvDims conv_dims(Napi::Env env, const Napi::Value& dims_value, const Napi::Val
   return dims;
 }
 
+/// A handle of the weights that are set, or null. Thread: JS.
+Napi::Value weights_handle(Napi::Env env, Weights weights) {
+  if (weights.gemm != nullptr) return packed_gemm_handle(env, std::move(weights.gemm));
+  if (weights.conv != nullptr) {
+    const size_t bytes = weights.conv->bytes();
+    return make_handle<PackedConv>(env, std::move(weights.conv), kPackedConvTag, bytes);
+  }
+  if (weights.conv_f32 != nullptr) {
+    const size_t bytes = weights.conv_f32->bytes();
+    return make_handle<PackedConvF32>(env, std::move(weights.conv_f32), kPackedConvF32Tag, bytes);
+  }
+  if (weights.gemm_f32 == nullptr) return env.Null();
+  const size_t bytes = weights.gemm_f32->bytes();
+  const double k = static_cast<double>(weights.gemm_f32->k());
+  const double n = static_cast<double>(weights.gemm_f32->n());
+  Napi::Object handle =
+      make_handle<PackedBF32>(env, std::move(weights.gemm_f32), kPackedGemmF32Tag, bytes);
+  handle.Set("k", Napi::Number::New(env, k));
+  handle.Set("n", Napi::Number::New(env, n));
+  return handle;
+}
+
 /// packConv(w, dims, group, zeroPoint, isa). Thread: JS.
 Napi::Value pack_conv(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -229,8 +252,7 @@ Napi::Value pack_conv(const Napi::CallbackInfo& info) {
   auto packed = std::make_shared<PackedConv>();
   check(env, PackedConv::pack(table, w.data, w.type == napi_int8_array, dims, zero_point.data(),
                               zero_point.size(), packed.get()));
-  const size_t bytes = packed->bytes();
-  return make_handle<PackedConv>(env, std::move(packed), kPackedConvTag, bytes);
+  return weights_handle(env, Weights{nullptr, std::move(packed), nullptr, nullptr});
 }
 
 /// packConvF32(w, dims, group). Thread: JS.
@@ -243,8 +265,7 @@ Napi::Value pack_conv_f32(const Napi::CallbackInfo& info) {
     throw_error(env, Code::kDetachedBuffer, "w was detached.");
   auto packed = std::make_shared<PackedConvF32>();
   check(env, PackedConvF32::pack(w.as<const float>(), dims, packed.get()));
-  const size_t bytes = packed->bytes();
-  return make_handle<PackedConvF32>(env, std::move(packed), kPackedConvF32Tag, bytes);
+  return weights_handle(env, Weights{nullptr, nullptr, nullptr, std::move(packed)});
 }
 
 /// packGemmF32(b, k, n, transposeB). Thread: JS.
@@ -260,11 +281,29 @@ Napi::Value pack_gemm_f32(const Napi::CallbackInfo& info) {
   }
   auto packed = std::make_shared<PackedBF32>();
   check(env, PackedBF32::pack(b.as<const float>(), k, n, transposed, packed.get()));
-  const size_t bytes = packed->bytes();
-  Napi::Object handle = make_handle<PackedBF32>(env, std::move(packed), kPackedGemmF32Tag, bytes);
-  handle.Set("k", Napi::Number::New(env, static_cast<double>(k)));
-  handle.Set("n", Napi::Number::New(env, static_cast<double>(n)));
-  return handle;
+  return weights_handle(env, Weights{nullptr, nullptr, std::move(packed), nullptr});
+}
+
+/// findWeights(name). Thread: JS.
+Napi::Value find_weights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return weights_handle(env, WeightRegistry::instance().find(info[0].ToString()));
+}
+
+/// shareWeights(name, weights). Thread: JS.
+void share_weights(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Napi::Object holder = Napi::Object::New(env);
+  holder.Set("weights", info[1]);
+  Weights weights;
+  if (!ObjectFields(holder).weights("weights", &weights))
+    throw_error(env, Code::kInvalidArgument, "Expected packed weights for weights.");
+  WeightRegistry::instance().add(info[0].ToString(), weights);
+}
+
+/// sharedWeights(). Thread: JS.
+Napi::Value shared_weights(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(WeightRegistry::instance().count()));
 }
 
 void add_buffer(Napi::Env env, Program& program, const Napi::Value& value) {
@@ -449,6 +488,9 @@ void InitProgram(Napi::Env env, Napi::Object exports) {
   exports.Set("packConv", Napi::Function::New(env, pack_conv, "packConv"));
   exports.Set("packConvF32", Napi::Function::New(env, pack_conv_f32, "packConvF32"));
   exports.Set("packGemmF32", Napi::Function::New(env, pack_gemm_f32, "packGemmF32"));
+  exports.Set("findWeights", Napi::Function::New(env, find_weights, "findWeights"));
+  exports.Set("shareWeights", Napi::Function::New(env, share_weights, "shareWeights"));
+  exports.Set("sharedWeights", Napi::Function::New(env, shared_weights, "sharedWeights"));
   exports.Set("createProgram", Napi::Function::New(env, create_program, "createProgram"));
 }
 

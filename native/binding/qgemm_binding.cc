@@ -456,14 +456,20 @@ Napi::Value pack_gemm(const Napi::CallbackInfo& info) {
   auto packed = std::make_shared<PackedB>();
   check(env, PackedB::pack(*table, b.data, b.type == napi_int8_array, k, n, ldb, transpose_b,
                            zero_point.data(), zero_point.size(), packed.get(), /*threads=*/0));
-  const size_t bytes = packed->bytes();
-  Napi::Object handle = make_handle<PackedB>(env, std::move(packed), kPackedGemmTag, bytes);
-  handle.Set("k", Napi::Number::New(env, static_cast<double>(k)));
-  handle.Set("n", Napi::Number::New(env, static_cast<double>(n)));
-  return handle;
+  return packed_gemm_handle(env, std::move(packed));
 }
 
 }  // namespace
+
+Napi::Object packed_gemm_handle(Napi::Env env, std::shared_ptr<const PackedB> packed) {
+  const size_t bytes = packed->bytes();
+  const double k = static_cast<double>(packed->k());
+  const double n = static_cast<double>(packed->n());
+  Napi::Object handle = make_handle<PackedB>(env, std::move(packed), kPackedGemmTag, bytes);
+  handle.Set("k", Napi::Number::New(env, k));
+  handle.Set("n", Napi::Number::New(env, n));
+  return handle;
+}
 
 std::shared_ptr<const PackedB> packed_gemm_of(Napi::Env env, napi_value object) {
   return handle_value<PackedB>(env, object, kPackedGemmTag, "weights");

@@ -10,6 +10,7 @@ import { Q8Error, type Q8ErrorCode } from '../../lib/errors';
 import type { Graph } from '../../lib/graph/graph';
 import { interpret } from '../../lib/runtime/interpret';
 import { InferenceSession } from '../../lib/runtime/session';
+import { loadBinding } from '../../lib/binding/load';
 import { sharedWeightCount } from '../../lib/runtime/shared-weights';
 import { Tensor } from '../../lib/tensor/tensor';
 import { assertClose, GraphBuilder, int, ints, modelBytes, noise, runOrt } from './helpers';
@@ -215,6 +216,7 @@ describe('InferenceSession', () => {
 
   it('rejects runs after release, and releases once', async () => {
     const before = sharedWeightCount();
+    const beforeInProcess = loadBinding().sharedWeights();
     const session = await InferenceSession.create(modelBytes(dynamicNet()));
     const twin = await InferenceSession.create(modelBytes(dynamicNet()));
     const feeds = { x: noise([1, 3, 4, 4]) };
@@ -232,6 +234,7 @@ describe('InferenceSession', () => {
     await twin.run(feeds);
     await twin.release();
     assert.equal(sharedWeightCount(), before);
+    assert.equal(loadBinding().sharedWeights(), beforeInProcess, 'the process has let go of them too');
   });
 
   it('lets the event loop turn during a long run', async () => {
