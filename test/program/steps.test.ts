@@ -127,6 +127,29 @@ describe('program: quantize and dequantize', () => {
     }
   });
 
+  it('quantizes what lies next to the middle between two codes as a division does', () => {
+    const bits = new Int32Array(1);
+    const float = new Float32Array(bits.buffer);
+    for (const scale of [1, 0.37, 1 / 3, 0.02, 1e-3, 7.3e-5, 123.4, 2 ** -140, 1e-32, 1e32]) {
+      // All middles and up to 3 floats on either side of them.
+      const x = Float32Array.from({ length: 7 * 600 }, (_, i) => {
+        float[0] = (Math.floor(i / 7) - 300.5) * Math.fround(scale);
+        bits[0] += (i % 7) - 3;
+        return float[0];
+      });
+      for (const signed of [false, true]) {
+        const zp = signed ? -3 : 131;
+        const expected = emptyCodes(signed, x.length);
+        x.forEach((v, i) => {
+          expected[i] = quantizeReference(v, scale, zp, signed);
+        });
+        const shape = { outer: 1, axisSize: 1, inner: x.length };
+        const params = { scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zp) };
+        expectExact({ op: 'quantize', x: 0, y: 1, ...params, ...shape }, [x], expected, `scale ${scale}`);
+      }
+    }
+  });
+
   it('looks codes up by their byte', () => {
     const random = new Random(4);
     const table = Uint8Array.from({ length: 256 }, () => random.below(256));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /// Implementation of VectorKernels, compiled into each room with the room's flags. Plain loops that
 /// compilers vectorize; float GEMM and convolution use the room's `F32Lanes` (defined before this
-/// file is included): a type V of kWidth floats, load, store, broadcast, add, fma, clamp (NaN
+/// file is included): a type V of kWidth floats, load, store, broadcast, add, div, fma, clamp (NaN
 /// stays), and the rows and panels of the GEMM tile that fit its registers. Table lookups use its
 /// `CodeLanes`: kWidth codes, 1 if it has nothing, and a Table that is made from 256 codes and maps
 /// kWidth codes at a time. Everything has internal linkage.
@@ -184,18 +184,36 @@ void qaverage_pool(size_t channels, size_t taps, const uint8_t* const* source,
   });
 }
 
+/// kVectors vectors of channels from `first` on: y = sum / divisor, in registers.
+template <size_t kVectors>
+inline void average_pool_tile(size_t first, size_t taps, const float* const* source, float divisor,
+                              float* y) {
+  using V = F32Lanes::V;
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  V sum[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) sum[v] = F32Lanes::broadcast(0.0f);
+  for (size_t t = 0; t < taps; ++t) {
+    const float* row = source[t] + first;
+    for (size_t v = 0; v < kVectors; ++v)
+      sum[v] = F32Lanes::add(sum[v], F32Lanes::load(row + v * kWidth));
+  }
+  const V by = F32Lanes::broadcast(divisor);
+  for (size_t v = 0; v < kVectors; ++v)
+    F32Lanes::store(y + first + v * kWidth, F32Lanes::div(sum[v], by));
+}
+
 void average_pool(size_t channels, size_t taps, const float* const* source, float divisor,
                   float* y) {
-  for_column_blocks(channels, [&](size_t first, size_t count) {
-    float sum[kColumnBlock] = {};
-    for (size_t t = 0; t < taps; ++t) {
-      const float* row = source[t] + first;
-      Q8_INDEPENDENT
-      for (size_t c = 0; c < count; ++c) sum[c] += row[c];
-    }
-    Q8_INDEPENDENT
-    for (size_t c = 0; c < count; ++c) y[first + c] = sum[c] / divisor;
-  });
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  size_t c = 0;
+  for (; c + 4 * kWidth <= channels; c += 4 * kWidth)
+    average_pool_tile<4>(c, taps, source, divisor, y);
+  for (; c + kWidth <= channels; c += kWidth) average_pool_tile<1>(c, taps, source, divisor, y);
+  for (; c < channels; ++c) {
+    float sum = 0.0f;
+    for (size_t t = 0; t < taps; ++t) sum += source[t][c];
+    y[c] = sum / divisor;
+  }
 }
 
 template <class T>

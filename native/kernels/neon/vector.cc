@@ -18,6 +18,7 @@ struct F32Lanes {
   static V broadcast(float v) { return vdupq_n_f32(v); }
   static V fma(V a, V b, V c) { return vfmaq_f32(c, a, b); }
   static V add(V a, V b) { return vaddq_f32(a, b); }
+  static V div(V a, V b) { return vdivq_f32(a, b); }
   static V clamp(V v, V lo, V hi) {
     const V raised = vbslq_f32(vcltq_f32(v, lo), lo, v);
     return vbslq_f32(vcgtq_f32(raised, hi), hi, raised);

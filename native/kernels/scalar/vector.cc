@@ -18,6 +18,7 @@ struct F32Lanes {
   static V broadcast(float v) { return v; }
   static V fma(V a, V b, V c) { return fused_multiply_add(a, b, c); }
   static V add(V a, V b) { return a + b; }
+  static V div(V a, V b) { return a / b; }
   static V clamp(V v, V lo, V hi) {
     const V raised = v < lo ? lo : v;
     return raised > hi ? hi : raised;
