@@ -25,8 +25,8 @@ export interface NativeCpuInfo {
   features: string[];
   /** Best first. */
   isa: { compiled: string[]; supported: string[]; selected: string; label: string; forced: boolean };
-  /** Tiles of the selected GEMM, most rows first. */
-  tiles: string[];
+  /** Forms of the selected GEMM: for any weights, and for bounded ones if they have their own. Tiles: most rows first. */
+  gemm: { instruction: string; tiles: string[] }[];
   cores: number;
   affinity: number;
   /** 0 = no limit. */
@@ -44,7 +44,10 @@ export function cpuInfo(): NativeCpuInfo;
  */
 export function refusedLevels(): { isa: string; mismatch: string }[];
 
-/** Multiply-adds per nanosecond of one thread in a loop on registers with the selected ISA. Blocks for about 0.1 s. */
+/**
+ * Multiply-adds per nanosecond of one thread in a loop on registers with the selected ISA, of the faster form of its GEMM.
+ * Blocks for about 0.1 s.
+ */
 export function measurePeak(): number;
 
 /**

@@ -19,15 +19,29 @@ const YMM_TILES = [
   [1, 4],
 ];
 
+/** One register less: no 14 rows, and nine rows have two panels. */
+const TIGHT_ZMM_TILES = ZMM_TILES.filter(([rows]) => rows !== 14).map(([rows, panels]) => [
+  rows,
+  rows === 9 ? 2 : panels,
+]);
+
 /**
- * By room. product: the instructions of one product. vectors: accumulators of a row of a panel (16 columns), and loads of a
- * row of B. tiles: rows x panels that must be there, in the order of the kernel table.
+ * By room and file. product: the instructions of one product. vectors: accumulators of a row of a panel (16 columns), and
+ * loads of a row of B. folded: each product loads B itself. tiles: rows x panels that must be there, in the order of the
+ * kernel table.
  */
-const ROOMS = {
-  avx2: { product: ['vpmaddwd', 'vpaddd'], vectors: 2, tiles: YMM_TILES },
-  avxvnni: { product: ['vpdpbusd'], vectors: 2, tiles: YMM_TILES },
-  avx512bw: { product: ['vpmaddwd', 'vpaddd'], vectors: 1, tiles: ZMM_TILES },
-  avx512vnni: { product: ['vpdpbusd'], vectors: 1, tiles: ZMM_TILES },
+const FILES = {
+  'avx2/gemm': { product: ['vpmaddwd', 'vpaddd'], vectors: 2, tiles: YMM_TILES },
+  'avx2/gemm_bounded': {
+    product: ['vpmaddubsw', 'vpmaddwd', 'vpaddd'],
+    vectors: 2,
+    folded: true,
+    tiles: YMM_TILES,
+  },
+  'avxvnni/gemm': { product: ['vpdpbusd'], vectors: 2, tiles: YMM_TILES },
+  'avx512bw/gemm': { product: ['vpmaddwd', 'vpaddd'], vectors: 1, tiles: ZMM_TILES },
+  'avx512bw/gemm_bounded': { product: ['vpmaddubsw', 'vpmaddwd', 'vpaddd'], vectors: 1, tiles: TIGHT_ZMM_TILES },
+  'avx512vnni/gemm': { product: ['vpdpbusd'], vectors: 1, tiles: ZMM_TILES },
 };
 
 let passed = 0;
@@ -35,20 +49,20 @@ let failed = 0;
 let skipped = 0;
 
 const tool = spawnSync('objdump', ['--version'], { encoding: 'utf8' });
-for (const [room, traits] of Object.entries(ROOMS)) {
-  const object = join(build, 'CMakeFiles/q8_core.dir/native/kernels', room, 'gemm.cc.o');
+for (const [file, traits] of Object.entries(FILES)) {
+  const object = join(build, 'CMakeFiles/q8_core.dir/native/kernels', `${file}.cc.o`);
   const reason = tool.status !== 0 ? 'objdump not found' : existsSync(object) ? undefined : 'not in this build';
   if (reason) {
     skipped++;
-    console.log(`${room}: skipped, ${reason}`);
+    console.log(`${file}: skipped, ${reason}`);
   } else {
-    checkRoom(room, traits, object);
+    checkFile(file, traits, object);
   }
 }
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
 process.exitCode = failed === 0 ? 0 : 1;
 
-function checkRoom(room, traits, object) {
+function checkFile(file, traits, object) {
   const missing = new Set(traits.tiles.map(([rows, panels]) => `${rows}x${panels * 16}`));
   for (const { name, rows, panels, loops } of instances(object, traits)) {
     const problems = loops.map((loop) => problemOf(loop, traits, rows, panels)).filter(Boolean);
@@ -57,21 +71,25 @@ function checkRoom(room, traits, object) {
     const own = traits.vectors * rows * panels;
     if (isTile && !loops.some((loop) => loop.counts[0] > 0 && loop.counts[0] % own === 0)) problems.push('no K loop');
     if (isTile) missing.delete(`${rows}x${panels * 16}`);
-    record(`${room} ${name}`, problems);
+    record(`${file} ${name}`, problems);
   }
-  for (const tile of missing) record(`${room} ${tile}`, ['no such instance']);
+  for (const tile of missing) record(`${file} ${tile}`, ['no such instance']);
 }
 
 /** What is wrong with a loop of an instance, which may also be that of its last panels, fewer at a time. */
-function problemOf({ counts, loads, stack }, { vectors }, rows, panels) {
+function problemOf({ counts, loads, stack }, { vectors, folded = false }, rows, panels) {
   if (stack > 0) return `${stack} stack accesses in the K loop`;
   for (let live = panels; live > 0; live--) {
     const products = vectors * rows * live;
     const steps = counts[0] / products;
     if (!Number.isInteger(steps)) continue;
-    const least = steps * (rows + vectors * live);
+    const least = steps * (folded ? rows + products : rows + vectors * live);
     // Sixteen registers cannot always keep A for the next panel.
-    const most = vectors === 1 ? least : steps * (rows + vectors) * live;
+    const most = folded
+      ? steps * rows * live + steps * products
+      : vectors === 1
+        ? least
+        : steps * (rows + vectors) * live;
     if (counts.every((count) => count === counts[0]) && loads >= least && loads <= most) return undefined;
   }
   return `${counts.join(' and ')} multiply-adds with ${loads} loads fit no number of panels`;

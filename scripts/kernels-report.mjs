@@ -17,7 +17,7 @@ const COUNT_K = 512;
 const COUNT_TIMES = 200;
 
 /**
- * By room: the instruction that stands for a multiply-accumulate, how many of them one K step of kr needs for so many
+ * By room, or file of a room where that is not gemm: the instruction that stands for a multiply-accumulate, how many of them one K step of kr needs for so many
  * rows of a panel, the cores of llvm-mca to run on, and the CPU model of qemu-user that has the instructions (none of
  * them has AVX-VNNI or AVX-512).
  */
@@ -30,6 +30,13 @@ const ROOMS = {
     cpus: ['haswell', 'skylake', 'znver3', 'alderlake'],
     model: 'Haswell',
   },
+  'avx2/gemm_bounded': {
+    arch: 'x64',
+    multiply: 'vpmaddubsw',
+    kr: 4,
+    perPanel: (rows) => 2 * rows,
+    cpus: ['haswell', 'skylake', 'znver3'],
+  },
   avxvnni: {
     arch: 'x64',
     multiply: 'vpdpbusd',
@@ -41,6 +48,13 @@ const ROOMS = {
     arch: 'x64',
     multiply: 'vpmaddwd',
     kr: 2,
+    perPanel: (rows) => rows,
+    cpus: ['skylake-avx512', 'icelake-server'],
+  },
+  'avx512bw/gemm_bounded': {
+    arch: 'x64',
+    multiply: 'vpmaddubsw',
+    kr: 4,
     perPanel: (rows) => rows,
     cpus: ['skylake-avx512', 'icelake-server'],
   },
@@ -87,8 +101,9 @@ const plugin = buildPlugin();
 const builds = { [process.arch]: 'build' };
 builds[process.arch === 'x64' ? 'arm64' : 'x64'] = process.arch === 'x64' ? 'build-linux-arm64' : 'build-linux-x64';
 const sections = Object.entries(ROOMS).flatMap(([room, traits]) => {
-  const objects = join(root, builds[traits.arch], 'CMakeFiles/q8_core.dir/native/kernels', room);
-  return existsSync(objects) ? [reportRoom(room, traits, join(objects, 'gemm.cc.o'))] : [];
+  const file = room.includes('/') ? room : `${room}/gemm`;
+  const object = join(root, builds[traits.arch], 'CMakeFiles/q8_core.dir/native/kernels', `${file}.cc.o`);
+  return existsSync(object) ? [reportRoom(room, traits, object)] : [];
 });
 if (sections.length === 0) fail('No built kernels. Build them with: npm run build:native -- --target linux-arm64');
 writeFileSync(join(root, 'docs/kernels.md'), `${introduction()}\n${sections.join('\n')}`);

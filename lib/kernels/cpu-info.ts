@@ -10,8 +10,15 @@ import { qgemm } from './qgemm';
 export interface KernelInfo {
   /** Instruction set. */
   kernel: string;
+  /** What it multiplies with. */
+  instruction: string;
   /** Largest register tile, rows x columns. */
   tile: string;
+  /**
+   * Instead, for weights of which packing proves that no pair of them saturates 16 bits: the sum of the positive ones of a
+   * pair is at most 128, of the negative ones at least -128, or few pairs are not so. Only where it is faster.
+   */
+  bounded?: { instruction: string; tile: string };
 }
 
 export interface CpuInfo {
@@ -43,6 +50,8 @@ export interface CpuInfo {
     /** qgemm of 1024 x 1024 x 1024, u8 x s8, packed weights, int32 output. */
     qgemm: number;
     percentOfPeak: number;
+    /** The same for bounded weights, where they are multiplied in another way. */
+    bounded?: { qgemm: number; percentOfPeak: number };
   };
 }
 
@@ -58,16 +67,23 @@ export function cpuInfo(options: { measure?: boolean } = {}): CpuInfo {
   const { measure = false } = options;
   if (typeof measure !== 'boolean') throw expected('a boolean', 'measure', measure);
   const native = loadBinding().cpuInfo();
-  const kernel: KernelInfo = { kernel: native.isa.selected, tile: native.tiles[0] };
+  const { gemm, ...rest } = native;
+  const [any, bounded] = gemm.map(({ instruction, tiles }) => ({ instruction, tile: tiles[0] }));
+  const kernel: KernelInfo = { kernel: native.isa.selected, ...any, ...(bounded && { bounded }) };
   const info: CpuInfo = {
-    ...native,
+    ...rest,
+    tiles: gemm[0].tiles,
     arch: process.arch,
     kernels: { u8s8: { ...kernel }, u8u8: { ...kernel }, s8s8: { ...kernel }, s8u8: { ...kernel } },
     versions: { q8: packageVersion(), node: process.versions.node },
   };
   if (measure) {
-    const [peak, reached] = [measurePeak(), measureQgemm()];
-    info.measured = { peak, qgemm: reached, percentOfPeak: (100 * reached) / peak };
+    const peak = measurePeak();
+    const reach = (largest: number) => {
+      const reached = measureQgemm(largest);
+      return { qgemm: reached, percentOfPeak: (100 * reached) / peak };
+    };
+    info.measured = { peak, ...reach(127), ...(bounded && { bounded: reach(64) }) };
   }
   return info;
 }
@@ -77,9 +93,11 @@ export function measurePeak(): number {
   return loadBinding().measurePeak();
 }
 
-function measureQgemm(): number {
+/** With weights up to `largest`. */
+function measureQgemm(largest: number): number {
   const size = 1024;
-  using b = packWeights({ k: size, n: size, b: Int8Array.from({ length: size * size }, (_, i) => i % 251) });
+  const weights = Int8Array.from({ length: size * size }, (_, i) => (i % (2 * largest + 1)) - largest);
+  using b = packWeights({ k: size, n: size, b: weights });
   const a = Uint8Array.from({ length: size * size }, (_, i) => i % 253);
   const out = new Int32Array(size * size);
   let best = Infinity;

@@ -12,6 +12,9 @@ namespace {
 
 /// Sizes that no tile and no interleave divides.
 constexpr size_t kDepth = 35;
+/// K as runs of A: kSegments * kSegment.
+constexpr size_t kSegments = 2;
+constexpr size_t kSegment = 24;
 constexpr size_t kColumns = 125;
 constexpr size_t kPaddedColumns = 128;
 constexpr size_t kChannels = 77;
@@ -82,27 +85,34 @@ constexpr Product kProducts[] = {{Fill::kWorst, OutKind::kS32, false},
                                  {Fill::kRandom, OutKind::kF32, false},
                                  {Fill::kRandom, OutKind::kU8, false}};
 
-/// rows x kColumns, by strips and columns of one tile.
+enum class Rows { kPlain, kSegments };
+
+/// rows x kColumns, by strips and columns of one tile. bounded: of halved weights, which suit every
+/// form.
 std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
-                              const Product& product, size_t rows) {
-  const std::vector<uint8_t> a = codes(product.fill, 255, rows * kDepth);
-  const std::vector<uint8_t> b = codes(product.fill, 0x80, kDepth * kColumns);
-  const size_t panel_stride = round_up(kDepth, kernels.kr) * kPanelWidth;
+                              const Product& product, size_t rows, Rows form, bool bounded) {
+  const size_t depth = form == Rows::kSegments ? kSegments * kSegment : kDepth;
+  const std::vector<uint8_t> a = codes(product.fill, 255, rows * depth);
+  std::vector<uint8_t> b = codes(product.fill, 0x80, depth * kColumns);
+  if (bounded) {
+    for (uint8_t& code : b) code = static_cast<uint8_t>(static_cast<int8_t>(code) / 2);
+  }
+  const size_t panel_stride = round_up(depth, kernels.kr) * kPanelWidth;
   AlignedBuffer packed_b(kPaddedColumns / kPanelWidth * panel_stride);
   std::vector<int32_t> column_sum(kPaddedColumns);
   if (packed_b.data() == nullptr) return {};
   for (size_t n = 0; n < kColumns; n += kPanelWidth) {
     int8_t* panel = reinterpret_cast<int8_t*>(packed_b.data()) + n / kPanelWidth * panel_stride;
-    kernels.pack_b_panel(kDepth, std::min(kPanelWidth, kColumns - n), b.data() + n, kColumns, 1,
+    kernels.pack_b_panel(depth, std::min(kPanelWidth, kColumns - n), b.data() + n, kColumns, 1,
                          /*flip=*/0, panel, column_sum.data() + n);
   }
 
   Stage stage(product.kind, product.zero_points, kPaddedColumns);
-  if (kernels.a_signed) stage.add_offset(column_sum, kDepth);
+  if (kernels.a_signed) stage.add_offset(column_sum, depth);
 
   const bool in_place = kernels.a_in_place && !kernels.a_signed && !product.zero_points;
   const size_t lda =
-      in_place ? kDepth : round_up(round_up(kDepth, kernels.kr) * kernels.a_element_bytes, 64);
+      in_place ? depth : round_up(round_up(depth, kernels.kr) * kernels.a_element_bytes, 64);
   AlignedBuffer packed_a(tile.mr * lda);
   std::vector<int32_t> row_sum(tile.mr);
   std::vector<const uint8_t*> source(tile.mr);
@@ -111,10 +121,16 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
   if (packed_a.data() == nullptr) return {};
   for (size_t row = 0; row < rows; row += tile.mr) {
     const size_t live = std::min<size_t>(tile.mr, rows - row);
-    for (size_t r = 0; r < live; ++r) source[r] = a.data() + (row + r) * kDepth;
+    for (size_t r = 0; r < live; ++r) source[r] = a.data() + (row + r) * depth;
     if (!in_place) {
-      kernels.pack_a(live, 1, kDepth, source.data(), kernels.a_signed ? 0x80 : 0, packed_a.data(),
+      kernels.pack_a(live, 1, depth, source.data(), kernels.a_signed ? 0x80 : 0, packed_a.data(),
                      lda, row_sum.data());
+    }
+    std::vector<const uint8_t*> segments(live * kSegments);
+    for (size_t i = 0; i < segments.size(); ++i) {
+      const uint8_t* first = in_place ? source[0] : packed_a.data();
+      const size_t element_bytes = in_place ? 1 : kernels.a_element_bytes;
+      segments[i] = first + i / kSegments * lda + i % kSegments * kSegment * element_bytes;
     }
     for (size_t n = 0; n < kColumns; n += tile.nr) {
       Epilogue e = stage.epilogue;
@@ -122,11 +138,13 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
       e.scale += n;
       if (e.b_zero_point != nullptr) e.b_zero_point += n;
       e.row_sum = row_sum.data();
-      const void* a_rows = in_place ? source[0] : packed_a.data();
+      TileA a_rows = {in_place ? source[0] : packed_a.data(), lda, nullptr, 0, 0};
+      if (form == Rows::kSegments) a_rows = {nullptr, 0, segments.data(), kSegments, kSegment};
       const int8_t* panels =
           reinterpret_cast<const int8_t*>(packed_b.data()) + n / kPanelWidth * panel_stride;
-      tile.run(live, std::min<size_t>(tile.nr, kColumns - n), kDepth, a_rows, lda, panels,
-               panel_stride, e, c.data() + (row * kColumns + n) * element, kColumns);
+      tile.run(live, std::min<size_t>(tile.nr, kColumns - n), depth, a_rows,
+               {panels, panel_stride, nullptr}, e, c.data() + (row * kColumns + n) * element,
+               kColumns);
     }
   }
   return c;
@@ -165,24 +183,38 @@ std::vector<uint8_t> convolve(const KernelTable& table, const Product& product) 
   return out;
 }
 
-}  // namespace
-
-std::string self_test(const KernelTable& table, const KernelTable& reference) {
-  const GemmKernels& gemm = *table.gemm;
+/// What is wrong with a form of the GEMM, or nothing.
+std::string test_gemm(const GemmKernels& gemm, const GemmKernels& reference,
+                      const Product& product) {
+  const bool bounded = gemm.find_unbounded != nullptr;
   const size_t rows = gemm.tiles[0].mr;
-  for (const Product& product : kProducts) {
+  for (const Rows form : {Rows::kPlain, Rows::kSegments}) {
     const std::vector<uint8_t> wanted =
-        multiply(*reference.gemm, reference.gemm->tiles[0], product, rows);
+        multiply(reference, reference.tiles[0], product, rows, form, bounded);
     for (size_t t = 0; t < gemm.tile_count; ++t) {
       const GemmTile& tile = gemm.tiles[t];
+      if (form == Rows::kSegments && !tile.takes_segments) continue;
       // One row more than the tile has brings its ragged case, as far as the reference goes.
       const size_t live = std::min<size_t>(rows, tile.mr + size_t{1});
-      const std::vector<uint8_t> made = multiply(gemm, tile, product, live);
+      const std::vector<uint8_t> made = multiply(gemm, tile, product, live, form, bounded);
       const size_t bytes = live * kColumns * output_bytes(product.kind);
       if (made.size() != bytes || wanted.size() < bytes ||
           std::memcmp(made.data(), wanted.data(), bytes) != 0) {
-        return std::string("tile ") + tile.name;
+        return std::string("tile ") + tile.name + " of " + gemm.instruction;
       }
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string self_test(const KernelTable& table, const KernelTable& reference) {
+  for (const Product& product : kProducts) {
+    for (const GemmKernels* gemm : {table.gemm, table.gemm_bounded}) {
+      if (gemm == nullptr) continue;
+      std::string mismatch = test_gemm(*gemm, *reference.gemm, product);
+      if (!mismatch.empty()) return mismatch;
     }
     if (convolve(table, product) != convolve(reference, product)) return "depthwise";
   }

@@ -59,8 +59,10 @@ struct Plan {
   size_t strip_rows;
   size_t tiles;
   bool pack;
+  /// The tiles follow the table of the call themselves.
+  bool segments;
   uint8_t flip;
-  /// Bytes between rows of A as the tile reads them.
+  /// Bytes between rows of A as the tile reads them; of a row, for segments.
   size_t lda;
   TaskGrid grid;
 };
@@ -79,7 +81,7 @@ Epilogue at(const Epilogue& epilogue, size_t column, const int32_t* row_sum) {
 
 void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t* row_sum) {
   const RowSource& a = plan.call->a;
-  const GemmKernels& kernels = *plan.call->b->table().gemm;
+  const GemmKernels& kernels = plan.call->b->kernels();
   if (a.table != nullptr) {
     kernels.pack_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, plan.flip, dst,
                    plan.lda, row_sum);
@@ -124,7 +126,11 @@ Status run_task(const Plan& plan, size_t index) {
   for (size_t block = first_strip; block < last_strip; block += block_strips) {
     const size_t block_end = std::min(last_strip, block + block_strips);
     const size_t first_row = block * plan.strip_rows;
-    const uint8_t* a = call.a.data + (plan.pack ? 0 : first_row * plan.lda);
+    TileA a = {};
+    if (!plan.segments) a.data = call.a.data + (plan.pack ? 0 : first_row * plan.lda);
+    a.lda = plan.lda;
+    a.segments = call.a.segments;
+    a.segment = call.a.segment_bytes;
     if (plan.pack) {
       for (size_t strip = block; strip < block_end; ++strip) {
         const size_t row = strip * plan.strip_rows;
@@ -132,7 +138,7 @@ Status run_task(const Plan& plan, size_t index) {
                    packed + (strip - block) * strip_bytes,
                    row_sum == nullptr ? nullptr : row_sum + (row - first_row));
       }
-      a = packed;
+      a.data = packed;
     }
     for (size_t chunk = first_tile; chunk < last_tile; chunk += chunk_tiles) {
       const size_t chunk_end = std::min(last_tile, chunk + chunk_tiles);
@@ -140,13 +146,19 @@ Status run_task(const Plan& plan, size_t index) {
         if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
         const size_t row = strip * plan.strip_rows;
         const size_t rows = std::min(plan.strip_rows, call.m - row);
+        TileA strip_a = a;
+        if (plan.segments) {
+          strip_a.source = call.a.table + row * call.a.segments;
+        } else {
+          strip_a.data = static_cast<const uint8_t*>(a.data) + (row - first_row) * plan.lda;
+        }
         for (size_t t = chunk; t < chunk_end; ++t) {
           const size_t column = t * tile.nr;
           const Epilogue epilogue =
               at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
-          tile.run(rows, std::min<size_t>(tile.nr, b.n() - column), b.k(),
-                   a + (row - first_row) * plan.lda, plan.lda, b.panel(column / kPanelWidth),
-                   b.panel_stride(), epilogue, c + (row * call.ldc + column) * element, call.ldc);
+          tile.run(rows, std::min<size_t>(tile.nr, b.n() - column), b.k(), strip_a,
+                   b.panels(column / kPanelWidth), epilogue,
+                   c + (row * call.ldc + column) * element, call.ldc);
         }
       }
     }
@@ -157,27 +169,38 @@ Status run_task(const Plan& plan, size_t index) {
 
 }  // namespace
 
+bool reads_segments(const PackedB& b, size_t segment) {
+  const GemmKernels& kernels = b.kernels();
+  // Sums of rows, which zero points of B need, are made by packing.
+  return kernels.tiles[kernels.tile_count - 1].takes_segments && segment != 0 &&
+         segment % kernels.kr == 0 && b.zero_point() == nullptr;
+}
+
 Status run_gemm(const GemmCall& user_call) {
   GemmCall call = user_call;
   const PackedB& b = *call.b;
   if (call.m == 0 || b.n() == 0) return {};
-  const GemmKernels& kernels = *b.table().gemm;
+  const GemmKernels& kernels = b.kernels();
   call.epilogue.b_zero_point = b.zero_point();
 
   Plan plan;
   plan.call = &call;
-  plan.tile = &choose_tile(kernels, call.m, b.n());
+  plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
+  plan.segments = call.a.table != nullptr && reads_segments(b, call.a.segment_bytes) &&
+                  (call.a.is_canonical || (plan.flip == 0 && kernels.a_in_place));
+  plan.tile = &choose_tile(kernels, call.m, b.n(), plan.segments);
   plan.strips = ceil_div(call.m, plan.tile->mr);
   plan.strip_rows = ceil_div(call.m, plan.strips);
   plan.strips = ceil_div(call.m, plan.strip_rows);
   plan.tiles = ceil_div(b.n(), plan.tile->nr);
-  plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
-  plan.pack = call.a.table != nullptr || plan.flip != 0 || !kernels.a_in_place ||
-              b.zero_point() != nullptr || (aliased && plan.tiles > 1);
+  plan.pack = !plan.segments &&
+              (call.a.table != nullptr || plan.flip != 0 || !kernels.a_in_place ||
+               b.zero_point() != nullptr || (aliased && plan.tiles > 1));
   // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
   plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64
-                       : call.a.row_bytes;
+             : plan.segments ? b.k() * kernels.a_element_bytes
+                             : call.a.row_bytes;
 
   const double macs =
       static_cast<double>(call.m) * static_cast<double>(b.n()) * static_cast<double>(b.k());

@@ -13,7 +13,8 @@
 
 namespace q8 {
 
-/// Weights in the layout of one ISA. Immutable after pack().
+/// Weights in the layout of one ISA, in the form that suits them: bounded weights (see
+/// kernels/gemm_kernels.h) where the ISA is faster on them. Immutable after pack().
 class PackedB {
  public:
   /// b is K x N row-major with `ldb` elements between rows (N x K when transposed). b_signed tells
@@ -27,22 +28,37 @@ class PackedB {
   size_t n() const { return n_; }
   size_t padded_n() const { return (n_ + kPanelWidth - 1) / kPanelWidth * kPanelWidth; }
   size_t panel_stride() const { return panel_stride_; }
-  const int8_t* panel(size_t index) const {
-    return reinterpret_cast<const int8_t*>(data_.data()) + index * panel_stride_;
+  /// Panels from `index` on.
+  TileB panels(size_t index) const {
+    return {reinterpret_cast<const int8_t*>(data_.data()) + index * panel_stride_, panel_stride_,
+            fixes_.empty() ? nullptr : fixes_.data() + index};
   }
   /// Sums of canonical values, padded_n() of them.
   const int32_t* column_sum() const { return column_sum_.data(); }
   /// Canonical zero points per column (padded_n() of them), or null when all are 0.
   const int32_t* zero_point() const { return zero_point_.empty() ? nullptr : zero_point_.data(); }
-  size_t bytes() const { return data_.size(); }
+  size_t bytes() const { return data_.size() + fix_rows_.size(); }
   const KernelTable& table() const { return *table_; }
+  /// What multiplies these weights: table().gemm or table().gemm_bounded.
+  const GemmKernels& kernels() const { return *kernels_; }
+  /// Share of rows that a PanelFix adds.
+  double fix_share() const;
 
  private:
+  struct Source;
+  Status pack_panels(const Source& source, size_t threads, bool* fits);
+  Status split_unbounded();
+
   const KernelTable* table_ = nullptr;
+  const GemmKernels* kernels_ = nullptr;
   size_t k_ = 0;
   size_t n_ = 0;
   size_t panel_stride_ = 0;
   AlignedBuffer data_;
+  /// By panel; empty when no panel has any.
+  std::vector<PanelFix> fixes_;
+  std::vector<uint32_t> fix_steps_;
+  AlignedBuffer fix_rows_;
   std::vector<int32_t> column_sum_;
   std::vector<int32_t> zero_point_;
 };
@@ -65,6 +81,9 @@ struct RowSource {
   size_t segment_bytes = 0;
   /// Whether the codes are signed.
   bool is_signed = false;
+  /// The table points at elements as b's kernels read them, which reads_segments() allows;
+  /// is_signed has no meaning then, and segment_bytes still counts one byte for each.
+  bool is_canonical = false;
 };
 
 struct GemmCall {
@@ -84,5 +103,9 @@ struct GemmCall {
 };
 
 Status run_gemm(const GemmCall& call);
+
+/// Whether products with b can take rows of A as segments of this many canonical elements without
+/// packing them.
+bool reads_segments(const PackedB& b, size_t segment);
 
 }  // namespace q8

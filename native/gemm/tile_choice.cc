@@ -17,11 +17,12 @@ constexpr size_t step_cost(size_t rows, size_t panels) {
 
 }  // namespace
 
-const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n) {
+const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n, bool segments) {
   const GemmTile* best = kernels.tiles;
   size_t best_cost = SIZE_MAX;
   for (size_t i = 0; i < kernels.tile_count; ++i) {
     const GemmTile& tile = kernels.tiles[i];
+    if (segments && !tile.takes_segments) continue;
     const size_t panels = ceil_div(n, kPanelWidth);
     const size_t tile_panels = tile.nr / kPanelWidth;
     size_t cost = panels / tile_panels * step_cost(tile.mr, tile_panels);

@@ -11,7 +11,8 @@ namespace q8 {
 
 /// The tile with the least estimated time for M x N (both at least 1). Ragged M and N count: 16
 /// rows are two strips of 8, not 14 + 2.
-const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n);
+/// segments: only among tiles that take rows as segments.
+const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n, bool segments = false);
 
 /// A grid of tasks over the result: `rows` x `columns` cells of nearly equal size, in strips and
 /// column tiles.

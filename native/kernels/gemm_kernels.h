@@ -14,6 +14,12 @@
 /// row is 16 columns x kr consecutive k, as bytes [column][k]. Every tile width is a multiple of a
 /// panel.
 ///
+/// Bounded weights. Without VNNI the fastest multiply-add is VPMADDUBSW, which saturates sums of
+/// two products at 16 bits. A room may offer a second form that uses it; the driver chooses it only
+/// for weights of which it has proven, when packing, that no pair saturates whatever A is. A pair
+/// that might is split in two, and what is taken away from it stands in a row of its own
+/// (PanelFix).
+///
 /// No STL types with code, no exceptions, no allocation here: the rooms are compiled with ISA flags
 /// (see isa_list.inc).
 #pragma once
@@ -48,20 +54,48 @@ struct Epilogue {
   int32_t zero_point;
 };
 
+/// Rows of A for one tile, in one of two shapes.
+struct TileA {
+  /// The first row, in the form that `a_element_bytes` says, rows `lda` BYTES apart.
+  const void* data;
+  size_t lda;
+  /// If not null, and the tile takes segments: row r is the concatenation of `segments` runs of
+  /// `segment` ELEMENTS, run s at source[r * segments + s]. `segment` is a multiple of kr, and
+  /// segments * segment is k.
+  const uint8_t* const* source;
+  size_t segments;
+  size_t segment;
+};
+
+/// What a panel of bounded weights lacks: `count` further rows of packed B, of which row i
+/// multiplies the kr elements of A from step[i] * kr on. Steps ascend.
+struct PanelFix {
+  const uint32_t* step;
+  const int8_t* rows;
+  size_t count;
+};
+
+/// Panels of packed B, `panel_stride` bytes apart. `fix` is null or has one entry for each panel.
+struct TileB {
+  const int8_t* data;
+  size_t panel_stride;
+  const PanelFix* fix;
+};
+
 /// C[rows x cols] = epilogue(A[rows x k] * B). rows <= tile.mr, cols <= tile.nr; any value from 1
-/// up. `a`: first row of A in the form `a_element_bytes` says, rows `lda` BYTES apart. In-place u8
-/// A is read exactly k bytes a row, never more. `b`: first panel; panels are `panel_stride` bytes
-/// apart. `c`: rows `ldc` ELEMENTS apart; exactly rows x cols elements are written. k may be 0 (the
-/// accumulators are then 0).
-using GemmTileFn = void (*)(size_t rows, size_t cols, size_t k, const void* a, size_t lda,
-                            const int8_t* b, size_t panel_stride, const Epilogue& epilogue, void* c,
-                            size_t ldc);
+/// up. In-place A is read exactly k bytes a row, never more. `c`: rows `ldc` ELEMENTS apart;
+/// exactly rows x cols elements are written. k may be 0 (the accumulators are then 0).
+using GemmTileFn = void (*)(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
+                            const Epilogue& epilogue, void* c, size_t ldc);
 
 struct GemmTile {
   const char* name;  // "8x48", for cpuinfo and profiles
   uint16_t mr;
   uint16_t nr;  // multiple of kPanelWidth
   GemmTileFn run;
+  /// Whether it takes rows as segments. Not where their pointers do not fit into registers, or
+  /// where A must be packed.
+  bool takes_segments;
 };
 
 /// Gathers rows of A into packed form: row r is the concatenation of `segments` runs of
@@ -79,7 +113,15 @@ using PackAFn = void (*)(size_t rows, size_t segments, size_t segment_bytes,
 using PackBPanelFn = void (*)(size_t k, size_t columns, const uint8_t* b, size_t stride_k,
                               size_t stride_n, uint8_t flip, int8_t* dst, int32_t* column_sum);
 
+/// Finds the rows of a packed panel (`steps` of them) in which some pair of weights of a column may
+/// saturate a signed 16-bit sum of products with u8: positive parts beyond 128 or negative ones
+/// beyond -128. Writes their indices to `found`, which may be null, and returns their number.
+using FindUnboundedFn = size_t (*)(size_t steps, const int8_t* panel, uint32_t* found);
+
+/// One form of the GEMM: a layout of packed weights and the tiles that read it.
 struct GemmKernels {
+  /// The multiply-add, for cpuinfo: "vpdpbusd".
+  const char* instruction;
   /// Interleave of k in packed B, and multiple to which a packed row of A is padded.
   uint16_t kr;
   /// Bytes of an element of packed A: 1, or 2 where the tiles read int16.
@@ -98,6 +140,8 @@ struct GemmKernels {
   /// of the tile's multiply-accumulate instructions on registers and returns the multiply-adds
   /// (MACs) done per round.
   size_t (*peak_loop)(size_t iterations);
+  /// Not null where the tiles are exact only for bounded weights; see FindUnboundedFn.
+  FindUnboundedFn find_unbounded;
 };
 
 }  // namespace q8

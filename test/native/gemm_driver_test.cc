@@ -100,6 +100,76 @@ Q8_TEST(driver_matches_the_definition_for_rows_in_place_and_indirect) {
   }
 }
 
+namespace {
+
+/// k x n signed weights, of which every `spacing`-th pair, if there are so many, is the worst there
+/// is.
+std::vector<uint8_t> weights_with_violators(size_t k, size_t n, size_t spacing, Random& random) {
+  std::vector<uint8_t> b(k * n);
+  for (uint8_t& code : b) code = static_cast<uint8_t>(static_cast<int8_t>(random.below(256)) / 2);
+  for (size_t pair = spacing / 2; pair < k / 2 * n; pair += spacing) {
+    const size_t at = pair / n * 2 * n + pair % n;
+    b[at] = b[at + n] = random.below(2) ? 0x80 : 0x7f;
+  }
+  return b;
+}
+
+}  // namespace
+
+Q8_TEST(driver_splits_weights_that_would_saturate) {
+  Random random(11);
+  for (const IsaLevel& level : compiled_levels()) {
+    if (find_supported_table(level.name) == nullptr || level.table->gemm_bounded == nullptr)
+      continue;
+    const size_t sizes[][3] = {{7, 40, 37}, {1, 70, 130}, {30, 16, 64}, {13, 100, 258}};
+    for (const auto& size : sizes) {
+      const size_t m = size[0], n = size[1], k = size[2];
+      for (const size_t spacing : {k * n, size_t{700}, size_t{1}}) {
+        const std::vector<uint8_t> b = weights_with_violators(k, n, spacing, random);
+        // All of A at its largest makes every pair that can saturate do so.
+        const std::vector<uint8_t> a(m * k, 255);
+        std::vector<int32_t> expected(m * n);
+        for (size_t i = 0; i < m * n; ++i) {
+          for (size_t x = 0; x < k; ++x) {
+            expected[i] += 255 * static_cast<int8_t>(b[x * n + i % n]);
+          }
+        }
+        PackedB packed;
+        Q8_CHECK(
+            PackedB::pack(*level.table, b.data(), true, k, n, n, false, nullptr, 0, &packed).ok(),
+            "pack");
+        const bool is_fast = &packed.kernels() == level.table->gemm_bounded;
+        const std::string what = std::string(level.name) + " " + std::to_string(m) + "x" +
+                                 std::to_string(n) + "x" + std::to_string(k) + " every " +
+                                 std::to_string(spacing);
+        Q8_CHECK(is_fast == (spacing != 1), what);
+        Q8_CHECK((packed.fix_share() > 0) == (spacing == 700), what);
+        const std::vector<int32_t> bias(packed.padded_n());
+        std::vector<int32_t> c(m * n);
+        GemmCall call;
+        call.m = m;
+        call.a.data = a.data();
+        call.a.row_bytes = k;
+        call.b = &packed;
+        call.epilogue = {};
+        call.epilogue.bias = bias.data();
+        call.c = c.data();
+        call.ldc = n;
+        Q8_CHECK(run_gemm(call).ok() && c == expected, what);
+        if (k % 8 != 2) continue;
+        // The same rows as two segments; K ends inside a step, so that they are packed.
+        std::vector<const uint8_t*> table;
+        for (size_t s = 0; s < m * 2; ++s) table.push_back(a.data() + s * (k / 2));
+        call.a = {};
+        call.a.table = table.data();
+        call.a.segments = 2;
+        call.a.segment_bytes = k / 2;
+        Q8_CHECK(run_gemm(call).ok() && c == expected, what + " through a table");
+      }
+    }
+  }
+}
+
 Q8_TEST(driver_stops_when_cancelled) {
   Random random(3);
   const Problem p(64, 64, 64, random);
@@ -133,10 +203,10 @@ Q8_TEST(packing_refuses_what_cannot_fit) {
 
 Q8_TEST(tiles_split_rows_evenly) {
   const GemmTileFn none = nullptr;
-  const GemmTile tiles[] = {{"14x32", 14, 32, none},
-                            {"8x48", 8, 48, none},
-                            {"4x64", 4, 64, none},
-                            {"1x128", 1, 128, none}};
+  const GemmTile tiles[] = {{"14x32", 14, 32, none, false},
+                            {"8x48", 8, 48, none, true},
+                            {"4x64", 4, 64, none, true},
+                            {"1x128", 1, 128, none, true}};
   GemmKernels kernels = {};
   kernels.tiles = tiles;
   kernels.tile_count = 4;
@@ -148,6 +218,8 @@ Q8_TEST(tiles_split_rows_evenly) {
   Q8_CHECK(name(8, 1024) == "8x48", name(8, 1024));
   Q8_CHECK(name(16, 1024) == "8x48", name(16, 1024));
   Q8_CHECK(name(1400, 1024) == "14x32", name(1400, 1024));
+  Q8_CHECK(std::string(choose_tile(kernels, 1400, 1024, /*segments=*/true).name) == "8x48",
+           "segments");
 }
 
 Q8_TEST(grids_share_the_work) {

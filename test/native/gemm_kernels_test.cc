@@ -33,9 +33,57 @@ uint8_t code(Fill fill, size_t i, Random& random) {
   return 0;
 }
 
-void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t cols, size_t k,
+/// A form of the GEMM of a level.
+struct Form {
+  std::string name;
+  const GemmKernels* kernels;
+};
+
+std::vector<Form> runnable_forms() {
+  std::vector<Form> forms;
+  for (const Level& level : runnable_levels()) {
+    forms.push_back({level.name, level.gemm});
+    if (level.gemm_bounded != nullptr) {
+      forms.push_back({level.name + " bounded", level.gemm_bounded});
+    }
+  }
+  return forms;
+}
+
+bool is_bounded(int first, int second) {
+  return std::max(first, 0) + std::max(second, 0) <= 128 &&
+         std::min(first, 0) + std::min(second, 0) >= -128;
+}
+
+/// Rows for some steps of each panel, to be multiplied besides the panels.
+struct Fixes {
+  std::vector<PanelFix> panels;
+  std::vector<std::vector<uint32_t>> steps;
+  std::vector<std::vector<int8_t>> rows;
+
+  Fixes(const GemmKernels& kernels, size_t panel_count, size_t k, Random& random)
+      : panels(panel_count), steps(panel_count), rows(panel_count) {
+    for (size_t p = 0; p < panel_count; ++p) {
+      for (size_t step = 0; step * kernels.kr < k; ++step) {
+        if (random.below(3) == 0) steps[p].push_back(static_cast<uint32_t>(step));
+      }
+      rows[p].resize(steps[p].size() * kernels.kr * kPanelWidth);
+      // Either weight of a pair alone is bounded.
+      for (size_t i = random.below(2); i < rows[p].size(); i += 2) {
+        rows[p][i] = static_cast<int8_t>(random.below(256));
+      }
+      panels[p] = {steps[p].data(), rows[p].data(), steps[p].size()};
+    }
+  }
+
+  int32_t weight(const GemmKernels& kernels, size_t p, size_t i, size_t column, size_t j) const {
+    return rows[p][i * kernels.kr * kPanelWidth + column * kernels.kr + j];
+  }
+};
+
+void check_tile(const Form& form, const GemmTile& tile, size_t rows, size_t cols, size_t k,
                 Random& random) {
-  const GemmKernels& kernels = *level.gemm;
+  const GemmKernels& kernels = *form.kernels;
   const Fill fill = static_cast<Fill>(random.below(4));
   const auto touch = random.below(4) == 0 ? GuardedBuffer<uint8_t>::Touch::kBegin
                                           : GuardedBuffer<uint8_t>::Touch::kEnd;
@@ -50,6 +98,11 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
   GuardedBuffer<uint8_t> b(k * cols, touch);
   for (size_t i = 0; i < b.size(); ++i)
     b[i] = code(fill == Fill::kHigh ? Fill::kLow : fill, i, random);
+  if (kernels.find_unbounded != nullptr) {
+    for (uint8_t& byte : b) {
+      byte = static_cast<uint8_t>(static_cast<int8_t>(byte ^ flip_b) / 2) ^ flip_b;
+    }
+  }
   const size_t stride_k = transposed ? 1 : cols;
   const size_t stride_n = transposed ? k : 1;
 
@@ -80,6 +133,23 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
     kernels.pack_a(rows, segments, k / segments, source.data(), flip_a, packed_a.data(), packed_lda,
                    row_sum.data());
   }
+
+  // A as segments of this many elements, 0 = as plain rows.
+  size_t segment = 0;
+  std::vector<const uint8_t*> source;
+  if (tile.takes_segments && k != 0 && k % kernels.kr == 0 && random.below(2) != 0) {
+    segment = k % (3 * kernels.kr) == 0 ? k / 3 : random.below(2) ? k : kernels.kr;
+    const size_t element_bytes = in_place ? 1 : kernels.a_element_bytes;
+    const uint8_t* first = in_place ? a.data() : packed_a.data();
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t i = 0; i < k; i += segment) {
+        source.push_back(first + r * (in_place ? stride_a : packed_lda) + i * element_bytes);
+      }
+    }
+  }
+
+  const Fixes fixes(kernels, panels, k, random);
+  const bool has_fix = kernels.find_unbounded != nullptr && random.below(2) != 0;
 
   // The epilogue.
   const size_t padded = panels * kPanelWidth;
@@ -118,14 +188,27 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
         accumulators[r * cols + n] += static_cast<uint32_t>(left * right);
       }
     }
+    for (size_t n = 0; n < cols && has_fix; ++n) {
+      const size_t p = n / kPanelWidth;
+      for (size_t i = 0; i < fixes.steps[p].size(); ++i) {
+        for (size_t j = 0; j < kernels.kr; ++j) {
+          const size_t at = fixes.steps[p][i] * kernels.kr + j;
+          if (at >= k) continue;
+          const int32_t left = static_cast<uint8_t>(a[r * stride_a + at] ^ flip_a);
+          const int32_t right = fixes.weight(kernels, p, i, n % kPanelWidth, j);
+          accumulators[r * cols + n] += static_cast<uint32_t>(left * right);
+        }
+      }
+    }
   }
   for (size_t i = 0; i < k; ++i) {
     for (size_t n = 0; n < cols; ++n)
       true_column_sum[n] += static_cast<int8_t>(b[i * stride_k + n * stride_n] ^ flip_b);
   }
-  const std::string what = level.name + " " + tile.name + " rows " + std::to_string(rows) +
+  const std::string what = form.name + " " + tile.name + " rows " + std::to_string(rows) +
                            " cols " + std::to_string(cols) + " k " + std::to_string(k) + " kind " +
-                           std::to_string(static_cast<int>(epilogue.kind));
+                           std::to_string(static_cast<int>(epilogue.kind)) + " segment " +
+                           std::to_string(segment) + (has_fix ? " fixed" : "");
   Q8_CHECK(column_sum == true_column_sum, what);
   if (!in_place) Q8_CHECK(row_sum == true_row_sum, what);
   if (random.below(2) != 0) {
@@ -137,8 +220,12 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
   constexpr uint8_t kUntouched = 0xa5;
   GuardedBuffer<uint8_t> c(((rows - 1) * ldc + cols) * element, touch);
   std::fill(c.begin(), c.end(), kUntouched);
-  tile.run(rows, cols, k, in_place ? a.data() : packed_a.data(), in_place ? stride_a : packed_lda,
-           packed_b.data(), panel_stride, epilogue, c.data(), ldc);
+  TileA tile_a = {in_place ? a.data() : packed_a.data(), in_place ? stride_a : packed_lda, nullptr,
+                  0, 0};
+  if (segment != 0) tile_a = {nullptr, 0, source.data(), k / segment, segment};
+  tile.run(rows, cols, k, tile_a,
+           {packed_b.data(), panel_stride, has_fix ? fixes.panels.data() : nullptr}, epilogue,
+           c.data(), ldc);
   size_t wrong = 0;
   for (size_t r = 0; r < rows; ++r) {
     for (size_t n = 0; n < ldc && (r * ldc + n) * element < c.size(); ++n) {
@@ -157,15 +244,15 @@ void check_tile(const Level& level, const GemmTile& tile, size_t rows, size_t co
 
 Q8_TEST(gemm_tiles_match_the_definition) {
   const size_t depths[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 21, 31, 33, 64, 67, 130};
-  for (const Level& level : runnable_levels()) {
+  for (const Form& form : runnable_forms()) {
     Random random(7);
-    for (size_t t = 0; t < level.gemm->tile_count; ++t) {
-      const GemmTile& tile = level.gemm->tiles[t];
+    for (size_t t = 0; t < form.kernels->tile_count; ++t) {
+      const GemmTile& tile = form.kernels->tiles[t];
       for (size_t rows = 1; rows <= tile.mr; ++rows) {
         for (const size_t k : depths) {
-          check_tile(level, tile, rows, tile.nr, k, random);
-          check_tile(level, tile, rows, 1 + random.below(tile.nr), k, random);
-          check_tile(level, tile, rows, 1 + random.below(tile.nr), k, random);
+          check_tile(form, tile, rows, tile.nr, k, random);
+          check_tile(form, tile, rows, 1 + random.below(tile.nr), k, random);
+          check_tile(form, tile, rows, 1 + random.below(tile.nr), k, random);
         }
       }
     }
@@ -173,7 +260,31 @@ Q8_TEST(gemm_tiles_match_the_definition) {
 }
 
 Q8_TEST(peak_loops_return_their_work) {
-  for (const Level& level : runnable_levels()) Q8_CHECK(level.gemm->peak_loop(3) > 0, level.name);
+  for (const Form& form : runnable_forms()) Q8_CHECK(form.kernels->peak_loop(3) > 0, form.name);
+}
+
+Q8_TEST(unbounded_pairs_are_found) {
+  constexpr size_t kRow = 64;
+  for (const Form& form : runnable_forms()) {
+    const FindUnboundedFn find = form.kernels->find_unbounded;
+    if (find == nullptr) continue;
+    size_t wrong = 0;
+    for (int first = -128; first < 128; ++first) {
+      for (int second = -128; second < 128; ++second) {
+        // A pair anywhere in the second of three rows.
+        int8_t panel[3 * kRow] = {};
+        const size_t at = kRow + static_cast<size_t>(first + 256 * (second + 128) + 128) % 32 * 2;
+        panel[at] = static_cast<int8_t>(first);
+        panel[at + 1] = static_cast<int8_t>(second);
+        uint32_t found[3] = {};
+        const size_t count = find(3, panel, found);
+        if (count != (is_bounded(first, second) ? 0u : 1u)) ++wrong;
+        if (count == 1 && found[0] != 1) ++wrong;
+        if (find(3, panel, nullptr) != count) ++wrong;
+      }
+    }
+    Q8_CHECK(wrong == 0, form.name + ": " + std::to_string(wrong) + " pairs");
+  }
 }
 
 }  // namespace q8::test

@@ -5,10 +5,11 @@
 #include "cpu/dispatch.h"
 
 #if defined(Q8_TEST_EMULATED)
-#define Q8_EMULATED_LEVEL(room)     \
-  namespace q8::room##_emulated {   \
-    extern const GemmKernels kGemm; \
-    extern const ConvKernels kConv; \
+#define Q8_EMULATED_LEVEL(room, bounded)   \
+  namespace q8::room##_emulated {          \
+    extern const GemmKernels kGemm;        \
+    extern const GemmKernels kGemmBounded; \
+    extern const ConvKernels kConv;        \
   }
 #include "emulated_levels.inc"
 #undef Q8_EMULATED_LEVEL
@@ -20,7 +21,8 @@ namespace {
 const std::vector<Level>& emulated_levels() {
   static const std::vector<Level> levels = {
 #if defined(Q8_TEST_EMULATED)
-#define Q8_EMULATED_LEVEL(room) {#room, &room##_emulated::kGemm, &room##_emulated::kConv},
+#define Q8_EMULATED_LEVEL(room, bounded) \
+  {#room, &room##_emulated::kGemm, bounded, &room##_emulated::kConv},
 #include "emulated_levels.inc"
 #undef Q8_EMULATED_LEVEL
 #endif
@@ -34,13 +36,15 @@ std::vector<Level> runnable_levels() {
   std::vector<Level> runnable;
   for (const IsaLevel& level : compiled_levels()) {
     if (find_supported_table(level.name) != nullptr) {
-      runnable.push_back({level.name, level.table->gemm, level.table->conv});
+      runnable.push_back(
+          {level.name, level.table->gemm, level.table->gemm_bounded, level.table->conv});
       continue;
     }
     bool is_emulated = false;
     for (const Level& emulated : emulated_levels()) {
       if (emulated.name != level.name) continue;
-      runnable.push_back({emulated.name + " (emulated)", emulated.gemm, emulated.conv});
+      runnable.push_back(
+          {emulated.name + " (emulated)", emulated.gemm, emulated.gemm_bounded, emulated.conv});
       is_emulated = true;
     }
     if (!is_emulated) {

@@ -14,6 +14,8 @@ struct Level {
   /// That of the ISA, with " (emulated)" if it is.
   std::string name;
   const GemmKernels* gemm;
+  /// Null where the room has none.
+  const GemmKernels* gemm_bounded;
   const ConvKernels* conv;
 };
 

@@ -27,8 +27,9 @@ int run(const q8::GemmKernels& kernels, const q8::GemmTile& tile, size_t k, size
   epilogue.kind = q8::OutKind::kS32;
   epilogue.bias = bias.data();
   for (size_t i = 0; i < times; ++i) {
-    tile.run(tile.mr, tile.nr, k, a.data(), lda, reinterpret_cast<const int8_t*>(b.data()),
-             depth * q8::kPanelWidth, epilogue, c.data(), tile.nr);
+    tile.run(tile.mr, tile.nr, k, {a.data(), lda, nullptr, 0, 0},
+             {reinterpret_cast<const int8_t*>(b.data()), depth * q8::kPanelWidth, nullptr},
+             epilogue, c.data(), tile.nr);
   }
   return std::all_of(c.begin(), c.end(), [&](int32_t sum) { return sum == c[0]; }) ? 0 : 1;
 }

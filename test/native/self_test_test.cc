@@ -14,10 +14,9 @@ namespace {
 
 const KernelTable& scalar() { return *compiled_levels().back().table; }
 
-void tile_with_a_wrong_last_output(size_t rows, size_t cols, size_t k, const void* a, size_t lda,
-                                   const int8_t* b, size_t panel_stride, const Epilogue& epilogue,
-                                   void* c, size_t ldc) {
-  scalar().gemm->tiles[0].run(rows, cols, k, a, lda, b, panel_stride, epilogue, c, ldc);
+void tile_with_a_wrong_last_output(size_t rows, size_t cols, size_t k, const TileA& a,
+                                   const TileB& b, const Epilogue& epilogue, void* c, size_t ldc) {
+  scalar().gemm->tiles[0].run(rows, cols, k, a, b, epilogue, c, ldc);
   if (epilogue.kind == OutKind::kS32) {
     static_cast<int32_t*>(c)[(rows - 1) * ldc + cols - 1] += 1;
   }
@@ -32,19 +31,23 @@ void depthwise_with_a_wrong_output(const DepthwiseArgs& args) {
 
 Q8_TEST(self_test_passes_every_level) {
   for (const Level& level : runnable_levels()) {
-    const KernelTable table = {level.name.c_str(), level.gemm, level.conv, nullptr};
+    const KernelTable table = {level.name.c_str(), level.gemm, level.gemm_bounded, level.conv,
+                               nullptr};
     const std::string mismatch = self_test(table, scalar());
     Q8_CHECK(mismatch.empty(), level.name + ": " + mismatch);
   }
 }
 
 Q8_TEST(self_test_names_what_differs) {
-  const GemmTile wrong_tile[] = {{"4x16", 4, 16, tile_with_a_wrong_last_output}};
+  const GemmTile wrong_tile[] = {{"4x16", 4, 16, tile_with_a_wrong_last_output, true}};
   GemmKernels gemm = *scalar().gemm;
   gemm.tiles = wrong_tile;
   KernelTable table = scalar();
   table.gemm = &gemm;
-  Q8_CHECK(self_test(table, scalar()) == "tile 4x16", self_test(table, scalar()));
+  Q8_CHECK(self_test(table, scalar()) == "tile 4x16 of imul", self_test(table, scalar()));
+  table = scalar();
+  table.gemm_bounded = &gemm;
+  Q8_CHECK(self_test(table, scalar()) == "tile 4x16 of imul", self_test(table, scalar()));
 
   ConvKernels conv = *scalar().conv;
   conv.depthwise = depthwise_with_a_wrong_output;

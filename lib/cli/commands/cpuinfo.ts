@@ -27,20 +27,25 @@ function formatCpu(info: CpuInfo, styleName: (text: string) => string): string {
     ['Kernels', `${isa.selected}: ${isa.label}${isa.forced ? ', forced by Q8_ISA' : ''}`],
     ['', `this CPU also runs ${isa.supported.filter((name) => name !== isa.selected).join(', ') || 'nothing else'}`],
     ['', `built, but not for this CPU: ${others.join(', ') || 'none'}`],
-    ...Object.entries(kernels).map(([types, { kernel, tile }], i): [string, string] => [
+    ...Object.entries(kernels).map(([types, { kernel, instruction, tile, bounded }], i): [string, string] => [
       i === 0 ? 'A x B' : '',
-      `${types} runs on ${kernel}, tile ${tile}`,
+      `${types} runs on ${kernel}, ${instruction}, tile ${tile}${
+        bounded ? `; bounded weights on ${bounded.instruction}, tile ${bounded.tile}` : ''
+      }`,
     ]),
     ['Threads', `${info.threads} (${describeThreads(info)})`],
     ['Caches', `L1d ${formatCache(caches.l1)}, L2 ${formatCache(caches.l2)}, L3 ${formatCache(caches.l3)}`],
     ['Versions', `q8 ${versions.q8}, Node ${versions.node}`],
   ];
   if (measured) {
-    const { peak, qgemm, percentOfPeak } = measured;
+    const { peak, qgemm, percentOfPeak, bounded } = measured;
     pairs.push(
       ['Peak', `${peak.toFixed(1)} GMAC/s on one core, on registers alone`],
       ['qgemm', `${qgemm.toFixed(1)} GMAC/s on one thread for 1024^3, ${percentOfPeak.toFixed(0)} % of the peak`],
     );
+    if (bounded) {
+      pairs.push(['', `${bounded.qgemm.toFixed(1)} with bounded weights, ${bounded.percentOfPeak.toFixed(0)} %`]);
+    }
   }
   return formatPairs(pairs, styleName);
 }

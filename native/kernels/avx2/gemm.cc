@@ -18,6 +18,8 @@ namespace q8::avx2 {
 namespace {
 
 struct Dot {
+  static constexpr const char* kInstruction = "vpmaddwd";
+  static constexpr bool kBounded = false;
   using Element = int16_t;
   static constexpr size_t kKr = 2;
 

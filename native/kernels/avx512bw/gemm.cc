@@ -15,10 +15,13 @@ namespace q8::avx512bw {
 namespace {
 
 struct Dot {
+  static constexpr const char* kInstruction = "vpmaddwd";
+  static constexpr bool kBounded = false;
   using Element = int16_t;
   static constexpr size_t kKr = 2;
   /// The sum alone is carried from step to step, and takes one cycle.
   static constexpr size_t kChains = 4;
+  static constexpr size_t kScratch = 2;
 
   static __m512i load_b(const int8_t* p) {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));

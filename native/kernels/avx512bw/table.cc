@@ -4,10 +4,11 @@
 namespace q8::avx512bw {
 
 extern const GemmKernels kGemm;
+extern const GemmKernels kGemmBounded;
 extern const ConvKernels kConv;
 extern const VectorKernels kVector;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"avx512bw", &kGemm, &kConv, &kVector};
+const KernelTable kTable = {"avx512bw", &kGemm, &kGemmBounded, &kConv, &kVector};
 
 }  // namespace q8::avx512bw

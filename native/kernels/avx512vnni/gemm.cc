@@ -14,10 +14,13 @@ namespace q8::avx512vnni {
 namespace {
 
 struct Dot {
+  static constexpr const char* kInstruction = "vpdpbusd";
+  static constexpr bool kBounded = false;
   using Element = uint8_t;
   static constexpr size_t kKr = 4;
   /// 5 cycles of latency at 2 per cycle on Ice Lake, and some slack.
   static constexpr size_t kChains = 16;
+  static constexpr size_t kScratch = 1;
 
   static __m512i load_b(const int8_t* p) { return _mm512_loadu_si512(p); }
 

@@ -12,6 +12,6 @@ extern const GemmKernels kGemm;
 extern const ConvKernels kConv;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"avx512vnni", &kGemm, &kConv, &avx512bw::kVector};
+const KernelTable kTable = {"avx512vnni", &kGemm, nullptr, &kConv, &avx512bw::kVector};
 
 }  // namespace q8::avx512vnni

@@ -16,6 +16,8 @@ namespace q8::avxvnni {
 namespace {
 
 struct Dot {
+  static constexpr const char* kInstruction = "vpdpbusd";
+  static constexpr bool kBounded = false;
   using Element = uint8_t;
   static constexpr size_t kKr = 4;
 

@@ -12,6 +12,6 @@ extern const GemmKernels kGemm;
 extern const ConvKernels kConv;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"avxvnni", &kGemm, &kConv, &avx2::kVector};
+const KernelTable kTable = {"avxvnni", &kGemm, nullptr, &kConv, &avx2::kVector};
 
 }  // namespace q8::avxvnni

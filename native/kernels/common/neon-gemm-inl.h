@@ -15,15 +15,15 @@ namespace {
 
 /// The products over all of K. Defined by the room, or by neon-row-major-inl.h.
 template <size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b,
-                                 size_t panel_stride, int32x4_t (&acc)[kRows][kPanels][kQuads]);
+Q8_ALWAYS_INLINE void accumulate(size_t k, const TileA& a, const TileB& b,
+                                 int32x4_t (&acc)[kRows][kPanels][kQuads]);
 
 /// kRows x (16 * kPanels) outputs over all of K.
 template <size_t kRows, size_t kPanels>
-void multiply(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* b,
-              size_t panel_stride, const Epilogue& e, size_t column, void* c, size_t ldc) {
+void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilogue& e,
+              size_t column, void* c, size_t ldc) {
   int32x4_t acc[kRows][kPanels][kQuads];
-  accumulate<kRows, kPanels>(k, a, lda, b, panel_stride, acc);
+  accumulate<kRows, kPanels>(k, a, b, acc);
 
   const size_t bytes = element_bytes(e.kind);
   unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
@@ -44,31 +44,30 @@ void multiply(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* 
 
 /// Exactly kRows rows: as many panels at a time as are left, in a descending choice of widths.
 template <size_t kRows, size_t kPanels = panels_for(kRows)>
-void gemm_rows(size_t cols, size_t k, const int8_t* a, size_t lda, const int8_t* b,
-               size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+void gemm_rows(size_t cols, size_t k, const TileA& a, TileB b, const Epilogue& epilogue,
+               size_t column, void* c, size_t ldc) {
   while (cols > (kPanels - 1) * kPanelWidth) {
     const size_t width = cols < kPanels * kPanelWidth ? cols : kPanels * kPanelWidth;
-    multiply<kRows, kPanels>(width, k, a, lda, b, panel_stride, epilogue, column, c, ldc);
+    multiply<kRows, kPanels>(width, k, a, b, epilogue, column, c, ldc);
     cols -= width;
     if (cols == 0) return;
     column += width;
-    b += kPanels * panel_stride;
+    b.data += kPanels * b.panel_stride;
   }
   if constexpr (kPanels > 1) {
-    gemm_rows<kRows, kPanels / 2>(cols, k, a, lda, b, panel_stride, epilogue, column, c, ldc);
+    gemm_rows<kRows, kPanels / 2>(cols, k, a, b, epilogue, column, c, ldc);
   }
 }
 
 /// GemmTile::run of every tile: the instance for exactly `rows`, so that a short strip wastes
 /// nothing.
 template <size_t kRows = kMaxRows>
-void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
-          size_t panel_stride, const Epilogue& epilogue, void* c, size_t ldc) {
+void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
+          const Epilogue& epilogue, void* c, size_t ldc) {
   if (rows == kRows) {
-    gemm_rows<kRows>(cols, k, static_cast<const int8_t*>(a), lda, b, panel_stride, epilogue, 0, c,
-                     ldc);
+    gemm_rows<kRows>(cols, k, a, b, epilogue, 0, c, ldc);
   } else if constexpr (kRows > 1) {
-    gemm<kRows - 1>(rows, cols, k, a, lda, b, panel_stride, epilogue, c, ldc);
+    gemm<kRows - 1>(rows, cols, k, a, b, epilogue, c, ldc);
   }
 }
 

@@ -31,8 +31,8 @@ inline int8x16_t load_tail(const int8_t* row, size_t k) {
 }
 
 template <size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b,
-                                 size_t panel_stride, int32x4_t (&acc)[kRows][kPanels][kQuads]) {
+Q8_ALWAYS_INLINE void accumulate(size_t k, const TileA& a, const TileB& b,
+                                 int32x4_t (&acc)[kRows][kPanels][kQuads]) {
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
       unroll<0, kQuads>([&](auto q) Q8_INLINE_LAMBDA { acc[r][p][q] = vdupq_n_s32(0); });
@@ -40,22 +40,34 @@ Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const in
   });
   const int8_t* row[kRows];
   const int8_t* panel[kPanels];
-  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA { row[r] = a + r * lda; });
-  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] = b + p * panel_stride; });
-  int8x16_t a_block[kRows];
-  size_t i = 0;
-  for (; i + kBlock <= k; i += kBlock) {
-    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA { a_block[r] = vld1q_s8(row[r] + i); });
-    unroll<0, kBlock / kKr>([&](auto step) Q8_INLINE_LAMBDA {
-      multiply_step<decltype(step)::kIndex>(acc, a_block, panel, (i + step * kKr) * kPanelWidth);
+  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] = b.data + p * b.panel_stride; });
+  const size_t runs = a.source != nullptr ? a.segments : 1;
+  const size_t run_k = a.source != nullptr ? a.segment : k;
+  size_t run = 0;
+  do {
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      row[r] = a.source != nullptr ? reinterpret_cast<const int8_t*>(a.source[r * a.segments + run])
+                                   : static_cast<const int8_t*>(a.data) + r * a.lda;
     });
-  }
-  if (i == k) return;
-  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA { a_block[r] = load_tail(row[r], k); });
-  unroll<0, kBlock / kKr>([&](auto step) Q8_INLINE_LAMBDA {
-    const size_t at = i + step * kKr;
-    if (at < k) multiply_step<decltype(step)::kIndex>(acc, a_block, panel, at * kPanelWidth);
-  });
+    int8x16_t a_block[kRows];
+    size_t i = 0;
+    for (; i + kBlock <= run_k; i += kBlock) {
+      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA { a_block[r] = vld1q_s8(row[r] + i); });
+      unroll<0, kBlock / kKr>([&](auto step) Q8_INLINE_LAMBDA {
+        multiply_step<decltype(step)::kIndex>(acc, a_block, panel, (i + step * kKr) * kPanelWidth);
+      });
+    }
+    if (i != run_k) {
+      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA { a_block[r] = load_tail(row[r], run_k); });
+      unroll<0, kBlock / kKr>([&](auto step) Q8_INLINE_LAMBDA {
+        const size_t at = i + step * kKr;
+        if (at < run_k) {
+          multiply_step<decltype(step)::kIndex>(acc, a_block, panel, at * kPanelWidth);
+        }
+      });
+    }
+    unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] += run_k * kPanelWidth; });
+  } while (++run < runs);
 }
 
 }  // namespace

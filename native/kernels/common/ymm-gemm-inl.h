@@ -4,16 +4,23 @@
 /// namespace, what the multiply-add is:
 ///
 ///   struct Dot {
+///     static constexpr const char* kInstruction;
 ///     using Element = ...;           // of A: uint8_t, read in place, or int16_t, packed
 ///     static constexpr size_t kKr;   // products that a multiply-add sums in a lane
+///     static constexpr bool kBounded;  // exact only for bounded weights
 ///     static __m256i load_b(const int8_t* p);  // 8 columns x kKr of a row of packed B
 ///     static void multiply_add(__m256i& acc, __m256i a, __m256i b);
+///     static void multiply_add_row(__m256i& lo, __m256i& hi, __m256i a, const int8_t* b);
 ///   };
 ///
-/// Registers of the 6x16 tile: 12 accumulators + 2 B + 1 A, and one is left for a product.
+/// multiply_add_row takes a row of B from memory; only forms for bounded weights have it.
+///
+/// Registers of the 6x16 tile: 12 accumulators + 2 B + 1 A, and one is left for a product. Bounded:
+/// 12 accumulators + 1 A + 1 product + the constant that sums pairs.
 #include <immintrin.h>
 
 #include "kernels/common/a-words-inl.h"
+#include "kernels/common/bounded-inl.h"
 #include "kernels/common/gemm-pack-inl.h"
 #include "kernels/common/unroll-inl.h"
 
@@ -25,6 +32,8 @@ namespace {
 constexpr size_t kLanes = 8;
 /// Bytes of A need no packing; then k may end inside a step, where packed A has zeros.
 constexpr bool kReadsInPlace = sizeof(Dot::Element) == 1;
+/// Packed B may come with a PanelFix.
+constexpr bool kIsBounded = Dot::kBounded;
 
 inline __m256i load_s32(const int32_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -126,39 +135,99 @@ Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& panel_o
   });
 }
 
+/// The products of panel p of one step.
+template <typename D, size_t kRows, size_t kPanels, typename LoadA>
+Q8_ALWAYS_INLINE void multiply_panel(Panel (&acc)[kRows][kPanels], size_t p, const int8_t* b_row,
+                                     const LoadA& load_a) {
+  if constexpr (kIsBounded) {
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      D::multiply_add_row(acc[r][p].lo, acc[r][p].hi, _mm256_set1_epi32(load_a(r)), b_row);
+    });
+  } else {
+    const __m256i b_lo = D::load_b(b_row);
+    const __m256i b_hi = D::load_b(b_row + kLanes * D::kKr);
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      const __m256i a_word = _mm256_set1_epi32(load_a(r));
+      D::multiply_add(acc[r][p].lo, a_word, b_lo);
+      D::multiply_add(acc[r][p].hi, a_word, b_hi);
+    });
+  }
+}
+
 /// kRows x (16 * kPanels) outputs over all of K. A row beyond `rows` repeats the last one and is
 /// not stored.
 template <size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const Dot::Element* a,
-                               size_t lda, const int8_t* b, size_t panel_stride,
+Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
                                const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+  using Element = Dot::Element;
+  constexpr size_t kKr = Dot::kKr;
   Panel acc[kRows][kPanels];
-  const Dot::Element* row[kRows];
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
       acc[r][p] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
     });
-    row[r] = a + (r < rows ? size_t{r} : rows - 1) * lda;
   });
-  const auto step = [&](size_t i, const auto& load_a) Q8_INLINE_LAMBDA {
-    unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-      const int8_t* b_row = b + p * panel_stride + i * kPanelWidth;
-      const __m256i b_lo = Dot::load_b(b_row);
-      const __m256i b_hi = Dot::load_b(b_row + kLanes * Dot::kKr);
-      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-        const __m256i a_word = _mm256_set1_epi32(load_a(r));
-        Dot::multiply_add(acc[r][p].lo, a_word, b_lo);
-        Dot::multiply_add(acc[r][p].hi, a_word, b_hi);
-      });
+  const Element* row[kRows];
+  const auto start_run = [&](size_t run) Q8_INLINE_LAMBDA {
+    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+      const size_t live = r < rows ? size_t{r} : rows - 1;
+      row[r] = a.source != nullptr
+                   ? reinterpret_cast<const Element*>(a.source[live * a.segments + run])
+                   : static_cast<const Element*>(a.data) + live * (a.lda / sizeof(Element));
     });
   };
-  const size_t steps_end = kReadsInPlace ? k / Dot::kKr * Dot::kKr : k;
-  for (size_t i = 0; i < steps_end; i += Dot::kKr) {
-    step(i, [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
-  }
+  const size_t runs = a.source != nullptr ? a.segments : 1;
+  const size_t run_k = a.source != nullptr ? a.segment : k;
+  // Only K as a whole may end inside a step.
+  const size_t full = kReadsInPlace ? run_k / kKr * kKr : run_k;
+  const int8_t* b_row = b.data;
+  size_t next_run = 0;
+  do {
+    start_run(next_run);
+    for (size_t i = 0; i < full; i += kKr) {
+      unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+        multiply_panel<Dot>(acc, p, b_row + p * b.panel_stride,
+                            [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
+      });
+      b_row += kKr * kPanelWidth;
+    }
+  } while (++next_run < runs);
   if constexpr (kReadsInPlace) {
-    if (steps_end != k)
-      step(steps_end, [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
+    if (full != run_k) {
+      unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+        multiply_panel<Dot>(acc, p, b_row + p * b.panel_stride,
+                            [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
+      });
+    }
+  }
+  if constexpr (kIsBounded) {
+    if (b.fix != nullptr) {
+      unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+        const PanelFix& fix = b.fix[p];
+        const int8_t* fix_row = fix.rows;
+        size_t run = 0;
+        size_t run_start = 0;
+        if (runs > 1) start_run(0);
+        for (size_t left = fix.count; left != 0; --left, fix_row += kKr * kPanelWidth) {
+          const size_t at = size_t{fix.step[fix.count - left]} * kKr;
+          if (at - run_start >= run_k) {
+            do {
+              ++run;
+              run_start += run_k;
+            } while (at - run_start >= run_k);
+            start_run(run);
+          }
+          const size_t i = at - run_start;
+          if (i == full) {
+            multiply_panel<Dot>(acc, p, fix_row,
+                                [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
+          } else {
+            multiply_panel<Dot>(acc, p, fix_row,
+                                [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
+          }
+        }
+      });
+    }
   }
   unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
     const size_t left = cols - p * kPanelWidth;
@@ -170,31 +239,29 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const Dot::El
 
 /// GemmTile::run: kPanels panels at a time while they last, then one by one.
 template <size_t kRows, size_t kPanels>
-void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
-          size_t panel_stride, const Epilogue& epilogue, void* c, size_t ldc) {
-  const Dot::Element* a_rows = static_cast<const Dot::Element*>(a);
-  const size_t lda_elements = lda / sizeof(Dot::Element);
-  size_t column = 0;
+void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
+          const Epilogue& epilogue, void* c, size_t ldc) {
   if constexpr (kPanels > 1) {
     if (cols > (kPanels - 1) * kPanelWidth) {
-      multiply<kRows, kPanels>(rows, cols, k, a_rows, lda_elements, b, panel_stride, epilogue, 0, c,
-                               ldc);
+      multiply<kRows, kPanels>(rows, cols, k, a, b, epilogue, 0, c, ldc);
       return;
     }
   }
-  for (; column < cols; column += kPanelWidth) {
+  TileB panel = b;
+  for (size_t column = 0; column < cols; column += kPanelWidth) {
     const size_t left = cols - column;
-    multiply<kRows, 1>(rows, left < kPanelWidth ? left : kPanelWidth, k, a_rows, lda_elements, b,
-                       panel_stride, epilogue, column, c, ldc);
-    b += panel_stride;
+    multiply<kRows, 1>(rows, left < kPanelWidth ? left : kPanelWidth, k, a, panel, epilogue, column,
+                       c, ldc);
+    panel.data += panel.panel_stride;
+    if (panel.fix != nullptr) ++panel.fix;
   }
 }
 
 constexpr GemmTile kTiles[] = {
-    {"6x16", 6, 16, gemm<6, 1>},
-    {"4x16", 4, 16, gemm<4, 1>},
-    {"2x32", 2, 32, gemm<2, 2>},
-    {"1x64", 1, 64, gemm<1, 4>},
+    {"6x16", 6, 16, gemm<6, 1>, /*takes_segments=*/true},
+    {"4x16", 4, 16, gemm<4, 1>, /*takes_segments=*/true},
+    {"2x32", 2, 32, gemm<2, 2>, /*takes_segments=*/true},
+    {"1x64", 1, 64, gemm<1, 4>, /*takes_segments=*/true},
 };
 
 /// The multiply-adds of a 6x16 step, without the loads.
@@ -215,6 +282,7 @@ size_t peak_loop(size_t iterations) {
 }
 
 constexpr GemmKernels kGemmKernels = {
+    Dot::kInstruction,
     /*kr=*/Dot::kKr,
     /*a_element_bytes=*/sizeof(Dot::Element),
     /*a_in_place=*/kReadsInPlace,
@@ -224,6 +292,7 @@ constexpr GemmKernels kGemmKernels = {
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),
     peak_loop,
+    Dot::kBounded ? find_unbounded : nullptr,
 };
 
 }  // namespace

@@ -4,20 +4,26 @@
 /// room's namespace, what the multiply-add is:
 ///
 ///   struct Dot {
+///     static constexpr const char* kInstruction;
 ///     using Element = ...;             // of A: uint8_t, read in place, or int16_t, packed
 ///     static constexpr size_t kKr;     // products that a multiply-add sums in a lane
 ///     static constexpr size_t kChains; // independent accumulators that hide its latency
-///     static __m512i load_b(const int8_t* p);  // a row of packed B: 16 columns x kKr
-///     static __m512i multiply_add(__m512i acc, __m512i a, __m512i b);
+///     static constexpr size_t kScratch; // registers beside accumulators and B: A, products,
+///     constants static constexpr bool kBounded;  // exact only for bounded weights static __m512i
+///     load_b(const int8_t* p);  // a row of packed B: 16 columns x kKr static __m512i
+///     multiply_add(__m512i acc, __m512i a, __m512i b);
 ///   };
 ///
 /// Tiles trade rows for panels so that about 28 of 32 zmm accumulate: 14x32 reads 16 operands per
 /// 28 products, 8x48 and 6x64 serve short M, and few rows take eight panels. With less than kChains
 /// accumulators K is walked in several phases, each with accumulators of its own.
-/// Registers of 14x32: 28 accumulators + 2 B + 1 A, and one is left for a product.
+/// Registers of 14x32: 28 accumulators + 2 B + 1 A, and one is left for a product. What needs one
+/// more stops at 13 rows. Rows given as segments have a pointer each, which nine rows still leave
+/// room for.
 #include <immintrin.h>
 
 #include "kernels/common/a-words-inl.h"
+#include "kernels/common/bounded-inl.h"
 #include "kernels/common/gemm-pack-inl.h"
 #include "kernels/common/unroll-inl.h"
 
@@ -26,15 +32,19 @@ namespace Q8_TARGET {
 namespace {
 
 constexpr size_t kKr = Dot::kKr;
-constexpr size_t kMaxRows = 14;
+constexpr bool kIsTight = Dot::kScratch > 2;
+constexpr size_t kMaxRows = kIsTight ? 13 : 14;
+constexpr size_t kMaxSegmentRows = 9;
 /// Bytes of A need no packing; then k may end inside a step, where packed A has zeros.
 constexpr bool kReadsInPlace = sizeof(Dot::Element) == 1;
+/// Packed B may come with a PanelFix.
+constexpr bool kIsBounded = Dot::kBounded;
 
 /// Panels of the tile with this many rows.
 constexpr size_t panels_for(size_t rows) {
   if (rows <= 2) return 8;
   if (rows <= 6) return 4;
-  if (rows <= 9) return 3;
+  if (rows <= (kIsTight ? 8 : 9)) return 3;
   return 2;
 }
 
@@ -91,11 +101,11 @@ Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& acc_of,
 
 /// One step of kKr: kRows broadcasts, kPanels rows of B, their products.
 template <size_t kRows, size_t kPanels, typename Accumulators, typename LoadA>
-Q8_ALWAYS_INLINE void multiply_step(Accumulators& acc, const int8_t* const (&b)[kPanels],
-                                    size_t b_offset, const LoadA& load_a) {
+Q8_ALWAYS_INLINE void multiply_step(Accumulators& acc, const int8_t* b, size_t panel_stride,
+                                    const LoadA& load_a) {
   __m512i b_row[kPanels];
   unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-    b_row[p] = Dot::load_b(b[p] + b_offset);
+    b_row[p] = Dot::load_b(b + p * panel_stride);
 #if defined(__GNUC__) && defined(__AVX512F__)
     // Hides where the value came from: GCC 12 would load it again for every row of A.
     __asm__("" : "+v"(b_row[p]));
@@ -111,44 +121,100 @@ Q8_ALWAYS_INLINE void multiply_step(Accumulators& acc, const int8_t* const (&b)[
 
 /// kRows x (16 * kPanels) outputs over all of K.
 template <size_t kRows, size_t kPanels>
-void multiply(size_t cols, size_t k, const Dot::Element* a, size_t lda, const int8_t* b,
-              size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilogue& epilogue,
+              size_t column, void* c, size_t ldc) {
+  using Element = Dot::Element;
   constexpr size_t kPhases = phases_for(kRows, kPanels);
-  constexpr size_t kGroups = (kRows + 2) / 3;
+  constexpr bool kTakesSegments = kRows <= kMaxSegmentRows;
+  // Many rows of A are addressed in threes, as base + {0, 1, 2} * lda: 14 pointers do not fit the
+  // general registers.
+  constexpr size_t kBases = kTakesSegments ? kRows : (kRows + 2) / 3;
   __m512i acc[kPhases][kRows][kPanels];
   unroll<0, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
     unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
       unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { acc[s][r][p] = _mm512_setzero_si512(); });
     });
   });
-  const int8_t* panel[kPanels];
-  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] = b + p * panel_stride; });
-  // Rows of A are addressed in threes, as base + {0, 1, 2} * lda: 14 row pointers do not fit the
-  // general registers.
-  const Dot::Element* group[kGroups];
-  unroll<0, kGroups>([&](auto g) Q8_INLINE_LAMBDA { group[g] = a + 3 * g * lda; });
-  const auto row = [&](auto r) Q8_INLINE_LAMBDA { return group[r / 3] + r % 3 * lda; };
-
-  const size_t full = (kReadsInPlace ? k : k + kKr - 1) / kKr * kKr;
-  size_t i = 0;
-  for (; i + kPhases * kKr <= full; i += kPhases * kKr) {
-    unroll<0, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
-      const size_t at = i + s * kKr;
-      multiply_step<kRows, kPanels>(acc[s], panel, at * kPanelWidth, [&](auto r) Q8_INLINE_LAMBDA {
-        return load_word(row(r) + at);
-      });
+  const size_t lda = a.lda / sizeof(Element);
+  const bool has_segments = kTakesSegments && a.source != nullptr;
+  const Element* base[kBases];
+  const auto start_run = [&](size_t run) Q8_INLINE_LAMBDA {
+    unroll<0, kBases>([&](auto g) Q8_INLINE_LAMBDA {
+      base[g] = has_segments ? reinterpret_cast<const Element*>(a.source[g * a.segments + run])
+                             : static_cast<const Element*>(a.data) +
+                                   (kTakesSegments ? size_t{g} : 3 * size_t{g}) * lda;
     });
-  }
-  if constexpr (kPhases > 1) {
-    for (; i < full; i += kKr) {
-      multiply_step<kRows, kPanels>(acc[0], panel, i * kPanelWidth,
-                                    [&](auto r) Q8_INLINE_LAMBDA { return load_word(row(r) + i); });
+  };
+  const auto row = [&](auto r) Q8_INLINE_LAMBDA {
+    if constexpr (kTakesSegments) {
+      return base[r];
+    } else {
+      return base[r / 3] + r % 3 * lda;
+    }
+  };
+  const size_t runs = has_segments ? a.segments : 1;
+  const size_t run_k = has_segments ? a.segment : k;
+  // Only K as a whole may end inside a step.
+  const size_t full = (kReadsInPlace ? run_k : run_k + kKr - 1) / kKr * kKr;
+  const int8_t* b_row = b.data;
+  size_t next_run = 0;
+  do {
+    start_run(next_run);
+    size_t i = 0;
+    for (; i + kPhases * kKr <= full; i += kPhases * kKr) {
+      unroll<0, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
+        const size_t at = i + s * kKr;
+        multiply_step<kRows, kPanels>(acc[s], b_row + s * kKr * kPanelWidth, b.panel_stride,
+                                      [&](auto r)
+                                          Q8_INLINE_LAMBDA { return load_word(row(r) + at); });
+      });
+      b_row += kPhases * kKr * kPanelWidth;
+    }
+    if constexpr (kPhases > 1) {
+      for (; i < full; i += kKr) {
+        multiply_step<kRows, kPanels>(acc[0], b_row, b.panel_stride, [&](auto r) Q8_INLINE_LAMBDA {
+          return load_word(row(r) + i);
+        });
+        b_row += kKr * kPanelWidth;
+      }
+    }
+  } while (++next_run < runs);
+  if constexpr (kReadsInPlace) {
+    if (full != run_k) {
+      multiply_step<kRows, kPanels>(acc[0], b_row, b.panel_stride,
+                                    [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row(r), k); });
     }
   }
-  if constexpr (kReadsInPlace) {
-    if (full != k) {
-      multiply_step<kRows, kPanels>(acc[0], panel, full * kPanelWidth,
-                                    [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row(r), k); });
+  if constexpr (kIsBounded) {
+    if (b.fix != nullptr) {
+      unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+        const PanelFix& fix = b.fix[p];
+        size_t run = 0;
+        size_t run_start = 0;
+        if (runs > 1) start_run(0);
+        for (size_t index = 0; index < fix.count; ++index) {
+          const __m512i fix_row = Dot::load_b(fix.rows + index * kKr * kPanelWidth);
+          const auto add_row = [&](const auto& load_a) Q8_INLINE_LAMBDA {
+            unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+              acc[0][r][p] = Dot::multiply_add(acc[0][r][p], _mm512_set1_epi32(load_a(r)), fix_row);
+            });
+          };
+          const size_t at = size_t{fix.step[index]} * kKr;
+          if (at - run_start >= run_k) {
+            do {
+              ++run;
+              run_start += run_k;
+            } while (at - run_start >= run_k);
+            start_run(run);
+          }
+          const size_t i = at - run_start;
+          if (i == full) {
+            add_row([&](auto r) Q8_INLINE_LAMBDA { return load_tail(row(r), k); });
+          } else {
+            add_row([&](auto r) Q8_INLINE_LAMBDA { return load_word(row(r) + i); });
+          }
+        }
+      });
     }
   }
   unroll<1, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
@@ -171,44 +237,60 @@ void multiply(size_t cols, size_t k, const Dot::Element* a, size_t lda, const in
 
 /// Exactly kRows rows: as many panels at a time as are left, in a descending choice of widths.
 template <size_t kRows, size_t kPanels = panels_for(kRows)>
-void gemm_rows(size_t cols, size_t k, const Dot::Element* a, size_t lda, const int8_t* b,
-               size_t panel_stride, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+void gemm_rows(size_t cols, size_t k, const TileA& a, TileB b, const Epilogue& epilogue,
+               size_t column, void* c, size_t ldc) {
   while (cols > (kPanels - 1) * kPanelWidth) {
     const size_t width = cols < kPanels * kPanelWidth ? cols : kPanels * kPanelWidth;
-    multiply<kRows, kPanels>(width, k, a, lda, b, panel_stride, epilogue, column, c, ldc);
+    multiply<kRows, kPanels>(width, k, a, b, epilogue, column, c, ldc);
     cols -= width;
     column += width;
-    b += kPanels * panel_stride;
+    b.data += kPanels * b.panel_stride;
+    if (b.fix != nullptr) b.fix += kPanels;
     if (cols == 0) return;
   }
   if constexpr (kPanels > 1) {
-    gemm_rows<kRows, kPanels / 2>(cols, k, a, lda, b, panel_stride, epilogue, column, c, ldc);
+    gemm_rows<kRows, kPanels / 2>(cols, k, a, b, epilogue, column, c, ldc);
   }
 }
 
-using GemmRowsFn = void (*)(size_t, size_t, const Dot::Element*, size_t, const int8_t*, size_t,
-                            const Epilogue&, size_t, void*, size_t);
-constexpr GemmRowsFn kGemmRows[kMaxRows] = {
-    gemm_rows<1>,  gemm_rows<2>,  gemm_rows<3>,  gemm_rows<4>,  gemm_rows<5>,
-    gemm_rows<6>,  gemm_rows<7>,  gemm_rows<8>,  gemm_rows<9>,  gemm_rows<10>,
-    gemm_rows<11>, gemm_rows<12>, gemm_rows<13>, gemm_rows<14>,
+using GemmRowsFn = void (*)(size_t, size_t, const TileA&, TileB, const Epilogue&, size_t, void*,
+                            size_t);
+
+/// gemm_rows<1> to gemm_rows<kMaxRows>.
+struct RowTable {
+  GemmRowsFn run[kMaxRows] = {};
+  constexpr RowTable() { fill<kMaxRows>(); }
+
+ private:
+  template <size_t kRows>
+  constexpr void fill() {
+    run[kRows - 1] = gemm_rows<kRows>;
+    if constexpr (kRows > 1) fill<kRows - 1>();
+  }
 };
+constexpr RowTable kByRows;
 
 /// GemmTile::run of every tile: the instance for exactly `rows`, so that a short strip wastes
 /// nothing.
-void gemm(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
-          size_t panel_stride, const Epilogue& epilogue, void* c, size_t ldc) {
-  kGemmRows[rows - 1](cols, k, static_cast<const Dot::Element*>(a), lda / sizeof(Dot::Element), b,
-                      panel_stride, epilogue, 0, c, ldc);
+void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
+          const Epilogue& epilogue, void* c, size_t ldc) {
+  kByRows.run[rows - 1](cols, k, a, b, epilogue, 0, c, ldc);
+}
+
+constexpr GemmTile tile(const char* name, uint16_t rows) {
+  return {name, rows, static_cast<uint16_t>(panels_for(rows) * kPanelWidth), gemm,
+          rows <= kMaxSegmentRows};
 }
 
 constexpr GemmTile kTiles[] = {
-    {"14x32", 14, 32, gemm}, {"13x32", 13, 32, gemm}, {"12x32", 12, 32, gemm},
-    {"11x32", 11, 32, gemm}, {"10x32", 10, 32, gemm}, {"9x48", 9, 48, gemm},
-    {"8x48", 8, 48, gemm},   {"7x48", 7, 48, gemm},   {"6x64", 6, 64, gemm},
-    {"5x64", 5, 64, gemm},   {"4x64", 4, 64, gemm},   {"3x64", 3, 64, gemm},
-    {"2x128", 2, 128, gemm}, {"1x128", 1, 128, gemm},
+    tile("14x32", 14), tile("13x32", 13), tile("12x32", 12),
+    tile("11x32", 11), tile("10x32", 10), tile(kIsTight ? "9x32" : "9x48", 9),
+    tile("8x48", 8),   tile("7x48", 7),   tile("6x64", 6),
+    tile("5x64", 5),   tile("4x64", 4),   tile("3x64", 3),
+    tile("2x128", 2),  tile("1x128", 1),
 };
+/// The tiles of 14 and more rows that some rooms leave out.
+constexpr size_t kSkippedTiles = 14 - kMaxRows;
 
 /// The products of a 12x32 step, without the loads.
 size_t peak_loop(size_t iterations) {
@@ -229,15 +311,17 @@ size_t peak_loop(size_t iterations) {
 }
 
 constexpr GemmKernels kGemmKernels = {
+    Dot::kInstruction,
     /*kr=*/Dot::kKr,
     /*a_element_bytes=*/sizeof(Dot::Element),
     /*a_in_place=*/kReadsInPlace,
     /*a_signed=*/false,
     pack_a<Dot::Element, Dot::kKr>,
     pack_b_panel<Dot::kKr>,
-    kTiles,
-    sizeof(kTiles) / sizeof(kTiles[0]),
+    kTiles + kSkippedTiles,
+    sizeof(kTiles) / sizeof(kTiles[0]) - kSkippedTiles,
     peak_loop,
+    Dot::kBounded ? find_unbounded : nullptr,
 };
 
 }  // namespace

@@ -78,10 +78,10 @@ namespace q8::neon {
 namespace {
 
 constexpr GemmTile kTiles[] = {
-    {"4x16", 4, 16, gemm<>},
-    {"3x16", 3, 16, gemm<>},
-    {"2x32", 2, 32, gemm<>},
-    {"1x32", 1, 32, gemm<>},
+    {"4x16", 4, 16, gemm<>, /*takes_segments=*/true},
+    {"3x16", 3, 16, gemm<>, /*takes_segments=*/true},
+    {"2x32", 2, 32, gemm<>, /*takes_segments=*/true},
+    {"1x32", 1, 32, gemm<>, /*takes_segments=*/true},
 };
 
 size_t peak_loop(size_t iterations) {
@@ -95,6 +95,7 @@ size_t peak_loop(size_t iterations) {
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
+    "smull + sadalp",
     /*kr=*/kKr,
     /*a_element_bytes=*/1,
     /*a_in_place=*/true,
@@ -104,6 +105,7 @@ const GemmKernels kGemm = {
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),
     peak_loop,
+    /*find_unbounded=*/nullptr,
 };
 
 }  // namespace q8::neon

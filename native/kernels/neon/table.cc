@@ -8,6 +8,6 @@ extern const ConvKernels kConv;
 extern const VectorKernels kVector;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"neon", &kGemm, &kConv, &kVector};
+const KernelTable kTable = {"neon", &kGemm, nullptr, &kConv, &kVector};
 
 }  // namespace q8::neon

@@ -61,8 +61,12 @@ namespace q8::neondot {
 namespace {
 
 constexpr GemmTile kTiles[] = {
-    {"6x16", 6, 16, gemm<>}, {"5x16", 5, 16, gemm<>}, {"4x16", 4, 16, gemm<>},
-    {"3x32", 3, 32, gemm<>}, {"2x32", 2, 32, gemm<>}, {"1x64", 1, 64, gemm<>},
+    {"6x16", 6, 16, gemm<>, /*takes_segments=*/true},
+    {"5x16", 5, 16, gemm<>, /*takes_segments=*/true},
+    {"4x16", 4, 16, gemm<>, /*takes_segments=*/true},
+    {"3x32", 3, 32, gemm<>, /*takes_segments=*/true},
+    {"2x32", 2, 32, gemm<>, /*takes_segments=*/true},
+    {"1x64", 1, 64, gemm<>, /*takes_segments=*/true},
 };
 
 size_t peak_loop(size_t iterations) {
@@ -75,6 +79,7 @@ size_t peak_loop(size_t iterations) {
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
+    "sdot",
     /*kr=*/kKr,
     /*a_element_bytes=*/1,
     /*a_in_place=*/true,
@@ -84,6 +89,7 @@ const GemmKernels kGemm = {
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),
     peak_loop,
+    /*find_unbounded=*/nullptr,
 };
 
 }  // namespace q8::neondot

@@ -12,6 +12,6 @@ extern const GemmKernels kGemm;
 extern const ConvKernels kConv;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"neondot", &kGemm, &kConv, &neon::kVector};
+const KernelTable kTable = {"neondot", &kGemm, nullptr, &kConv, &neon::kVector};
 
 }  // namespace q8::neondot

@@ -73,8 +73,8 @@ inline int32x4_t multiply_add(int32x4_t acc, int8x16_t a, int8x16_t b) {
 }
 
 template <size_t kRows, size_t kPanels>
-Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const int8_t* b,
-                                 size_t panel_stride, int32x4_t (&acc)[kRows][kPanels][kQuads]) {
+Q8_ALWAYS_INLINE void accumulate(size_t k, const TileA& a, const TileB& b,
+                                 int32x4_t (&acc)[kRows][kPanels][kQuads]) {
   constexpr size_t kPairs = (kRows + 1) / 2;
   constexpr size_t kVectors = kPanelWidth / 2;
   // Lanes: (row 0, column 0), (row 0, column 1), (row 1, column 0), (row 1, column 1).
@@ -86,8 +86,10 @@ Q8_ALWAYS_INLINE void accumulate(size_t k, const int8_t* a, size_t lda, const in
   });
   const int8_t* pair[kPairs];
   const int8_t* panel[kPanels];
-  unroll<0, kPairs>([&](auto r) Q8_INLINE_LAMBDA { pair[r] = a + 2 * r * lda; });
-  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] = b + p * panel_stride; });
+  unroll<0, kPairs>([&](auto r) Q8_INLINE_LAMBDA {
+    pair[r] = static_cast<const int8_t*>(a.data) + 2 * r * a.lda;
+  });
+  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] = b.data + p * b.panel_stride; });
   for (size_t i = 0; i < k; i += kKr) {
     int8x16_t a_pair[kPairs];
     unroll<0, kPairs>([&](auto r) Q8_INLINE_LAMBDA {
@@ -127,9 +129,9 @@ namespace q8::neoni8mm {
 namespace {
 
 constexpr GemmTile kTiles[] = {
-    {"6x16", 6, 16, gemm<>},
-    {"4x16", 4, 16, gemm<>},
-    {"2x32", 2, 32, gemm<>},
+    {"6x16", 6, 16, gemm<>, /*takes_segments=*/false},
+    {"4x16", 4, 16, gemm<>, /*takes_segments=*/false},
+    {"2x32", 2, 32, gemm<>, /*takes_segments=*/false},
 };
 
 size_t peak_loop(size_t iterations) {
@@ -142,6 +144,7 @@ size_t peak_loop(size_t iterations) {
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
+    "smmla",
     /*kr=*/kKr,
     /*a_element_bytes=*/1,
     /*a_in_place=*/false,
@@ -151,6 +154,7 @@ const GemmKernels kGemm = {
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),
     peak_loop,
+    /*find_unbounded=*/nullptr,
 };
 
 }  // namespace q8::neoni8mm

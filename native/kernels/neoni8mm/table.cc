@@ -15,6 +15,6 @@ namespace q8::neoni8mm {
 extern const GemmKernels kGemm;
 
 extern const KernelTable kTable;
-const KernelTable kTable = {"neoni8mm", &kGemm, &neondot::kConv, &neon::kVector};
+const KernelTable kTable = {"neoni8mm", &kGemm, nullptr, &neondot::kConv, &neon::kVector};
 
 }  // namespace q8::neoni8mm

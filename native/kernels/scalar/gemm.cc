@@ -43,15 +43,21 @@ inline void store(const Epilogue& e, size_t row, size_t column, uint32_t acc, vo
   static_cast<uint8_t*>(c)[index] = static_cast<uint8_t>(round_half_even(y) + e.zero_point);
 }
 
-void gemm_4x16(size_t rows, size_t cols, size_t k, const void* a, size_t lda, const int8_t* b,
-               size_t /*panel_stride*/, const Epilogue& epilogue, void* c, size_t ldc) {
+void gemm_4x16(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
+               const Epilogue& epilogue, void* c, size_t ldc) {
+  const bool has_segments = a.source != nullptr;
+  const size_t runs = has_segments ? a.segments : 1;
+  const size_t run_k = has_segments ? a.segment : k;
   for (size_t r = 0; r < rows; ++r) {
-    const uint8_t* a_row = static_cast<const uint8_t*>(a) + r * lda;
     uint32_t acc[kPanelWidth] = {};
-    for (size_t i = 0; i < k; ++i) {
-      const int32_t value = a_row[i];
-      const int8_t* b_row = b + i * kPanelWidth;
-      for (size_t n = 0; n < kPanelWidth; ++n) acc[n] += static_cast<uint32_t>(value * b_row[n]);
+    const int8_t* b_row = b.data;
+    for (size_t s = 0; s < runs; ++s) {
+      const uint8_t* a_run = has_segments ? a.source[r * a.segments + s]
+                                          : static_cast<const uint8_t*>(a.data) + r * a.lda;
+      for (size_t i = 0; i < run_k; ++i, b_row += kPanelWidth) {
+        const int32_t value = a_run[i];
+        for (size_t n = 0; n < kPanelWidth; ++n) acc[n] += static_cast<uint32_t>(value * b_row[n]);
+      }
     }
     for (size_t n = 0; n < cols; ++n) store(epilogue, r, n, acc[n], c, ldc);
   }
@@ -74,12 +80,13 @@ size_t peak_loop(size_t iterations) {
   return sizeof(acc) / sizeof(acc[0]);
 }
 
-constexpr GemmTile kTiles[] = {{"4x16", kRows, kPanelWidth, gemm_4x16}};
+constexpr GemmTile kTiles[] = {{"4x16", kRows, kPanelWidth, gemm_4x16, /*takes_segments=*/true}};
 
 }  // namespace
 
 extern const GemmKernels kGemm;
 const GemmKernels kGemm = {
+    "imul",
     /*kr=*/1,
     /*a_element_bytes=*/1,
     /*a_in_place=*/true,
@@ -89,6 +96,7 @@ const GemmKernels kGemm = {
     kTiles,
     /*tile_count=*/1,
     peak_loop,
+    /*find_unbounded=*/nullptr,
 };
 
 }  // namespace q8::scalar
