@@ -4,9 +4,9 @@
 /// - depthwise: the kernels of ConvKernels over bands of rows;
 /// - few channels: the image is copied once with its padding, so that the taps of a kernel row
 /// become one run of bytes and every window is alike;
-/// - everything else: implicit GEMM through the window's indirection table.
-/// Padding taps read a row filled with the input's zero point, so they add (za - za) * w = 0 with
-/// no border cases.
+/// - everything else: implicit GEMM through the window's indirection table, on the image in place
+/// or, where its codes are not what the tiles read, on a copy that is. Padding taps read a row
+/// filled with the input's zero point, so they add (za - za) * w = 0 with no border cases.
 #include <algorithm>
 #include <atomic>
 #include <cstring>
@@ -30,6 +30,10 @@ constexpr size_t kMaxBlockRows = 480;
 /// Up to this many bytes a tap is too short to be gathered on its own: copying the image with its
 /// padding once costs less than the pointers and the loop starts that merged rows save.
 constexpr size_t kShortTapBytes = 64;
+/// The same where the tiles follow the pointers themselves, so that a tap costs little.
+constexpr size_t kShortTapBytesInPlace = 16;
+/// How often a pixel must be read before an image is worth a copy in the form of the tiles.
+constexpr size_t kMinReadsPerCopy = 2;
 /// Results of a block of a pointwise convolution that are finished before the next block: half of
 /// a second-level cache at most, and rows enough to pay for streaming the weights again.
 constexpr size_t kFinishBlockBytes = 128 * 1024;
@@ -186,27 +190,51 @@ class WindowQConv final : public Step {
     source_ = g;
     segments_ = dims.taps();
     segment_bytes_ = dims.group_channels;
-    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 &&
-        g.channels <= kShortTapBytes && copy_is_small(g)) {
+    if (g.pixels() == 0) return;
+    const PackedB& weights = conv_.weights->group(0);
+    const GemmKernels& kernels = weights.kernels();
+    flip_ = conv_.x_signed == kernels.a_signed ? 0 : 0x80;
+    const bool can_follow = reads_segments(weights, dims.group_channels);
+    const bool in_place = can_follow && kernels.a_in_place && flip_ == 0;
+    canonical_copy_ = can_follow && !in_place && dims.group == 1 &&
+                      g.taps() * g.pixels() >= kMinReadsPerCopy * g.batch * g.height * g.width;
+    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 && copy_is_small(g) &&
+        g.channels <= (in_place || canonical_copy_ ? kShortTapBytesInPlace : kShortTapBytes)) {
       merge_kernel_rows();
+      canonical_copy_ = false;
     }
-    window_ = Window(source_, 1);
-    const size_t row_bytes =
-        std::max<size_t>(dims.depth() * conv_.weights->table().gemm->a_element_bytes, 1);
+    element_bytes_ = canonical_copy_ ? kernels.a_element_bytes : 1;
+    window_ = Window(source_, element_bytes_);
+    const size_t row_bytes = std::max<size_t>(dims.depth() * kernels.a_element_bytes, 1);
     block_rows_ = std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
   }
 
   const char* kernel() const override {
     return segments_ < conv_.weights->dims().taps() ? "rows" : "window";
   }
-  size_t scratch_bytes() const override { return padded_copy_ ? source_.input_elements() : 0; }
+  size_t scratch_bytes() const override {
+    if (canonical_copy_) return (source_.input_elements() + segment_bytes_) * element_bytes_;
+    return padded_copy_ ? source_.input_elements() : 0;
+  }
 
   Status run(const RunContext& context) const override {
     if (conv_.geometry.pixels() == 0) return {};
     const InputParams& params = conv_.input_params(context);
     const uint8_t* x = context.data<const uint8_t>(conv_.x);
+    const uint8_t* outside = params.outside.data();
     if (padded_copy_) {
       copy_with_padding(context, params.zero_byte, x, context.scratch);
+      x = context.scratch;
+    } else if (canonical_copy_) {
+      uint8_t* const outside_copy = context.scratch + source_.input_elements() * element_bytes_;
+      copy_canonical(segment_bytes_, outside, outside_copy);
+      const size_t row = source_.width * source_.channels;
+      for_parts(context, source_.batch * source_.height, row * (1 + element_bytes_),
+                [&](size_t first, size_t count) {
+                  copy_canonical(count * row, x + first * row,
+                                 context.scratch + first * row * element_bytes_);
+                });
+      outside = outside_copy;
       x = context.scratch;
     }
     const size_t groups = conv_.weights->dims().group;
@@ -216,7 +244,7 @@ class WindowQConv final : public Step {
     if (threads > 1 && blocks * groups < threads * 2) {
       // Few pixels: run_gemm also splits the output channels.
       for (size_t g = 0; g < groups; ++g) {
-        const Status status = run_rows(context, params, x, g, 0, pixels, context.threads);
+        const Status status = run_rows(context, params, x, outside, g, 0, pixels, context.threads);
         if (!status.ok()) return status;
       }
       conv_.finish.apply_all(context, pixels, conv_.weights->dims().out_channels,
@@ -229,7 +257,7 @@ class WindowQConv final : public Step {
       const size_t first = index / groups * block_rows_;
       const size_t count = std::min(block_rows_, pixels - first);
       const size_t g = index % groups;
-      const Status status = run_rows(context, params, x, g, first, count, /*threads=*/1);
+      const Status status = run_rows(context, params, x, outside, g, first, count, /*threads=*/1);
       if (!status.ok()) failed.store(true, std::memory_order_relaxed);
       const size_t outputs = conv_.weights->dims().group_outputs();
       conv_.finish.apply(context, first, count, g * outputs, outputs,
@@ -287,17 +315,26 @@ class WindowQConv final : public Step {
     });
   }
 
-  Status run_rows(const RunContext& context, const InputParams& params, const uint8_t* x, size_t g,
-                  size_t first, size_t count, size_t threads) const {
+  /// Codes as elements of canonical A. The tiles then follow pointers into the copy, which is less
+  /// work than packing every pixel once for each tap.
+  void copy_canonical(size_t count, const uint8_t* codes, uint8_t* elements) const {
+    conv_.weights->group(0).kernels().pack_a(1, 1, count, &codes, flip_, elements,
+                                             count * element_bytes_, nullptr);
+  }
+
+  Status run_rows(const RunContext& context, const InputParams& params, const uint8_t* x,
+                  const uint8_t* outside, size_t g, size_t first, size_t count,
+                  size_t threads) const {
     const ConvDims& dims = conv_.weights->dims();
     const uint8_t** taps = tap_scratch(count * segments_);
-    window_.resolve(x + g * dims.group_channels, first, count, params.outside.data(), taps);
+    window_.resolve(x + g * dims.group_channels, first, count, outside, taps);
     GemmCall call;
     call.m = count;
     call.a.table = taps;
     call.a.segments = segments_;
     call.a.segment_bytes = segment_bytes_;
     call.a.is_signed = conv_.x_signed;
+    call.a.is_canonical = canonical_copy_;
     call.b = &conv_.weights->group(g);
     call.epilogue = params.columns[g].epilogue(conv_.spec);
     call.c = conv_.output(context, first, g * dims.group_outputs());
@@ -314,6 +351,10 @@ class WindowQConv final : public Step {
   size_t segments_ = 0;
   size_t segment_bytes_ = 0;
   bool padded_copy_ = false;
+  /// The tiles read a copy of the image as canonical A of so many bytes an element.
+  bool canonical_copy_ = false;
+  size_t element_bytes_ = 1;
+  uint8_t flip_ = 0;
   size_t block_rows_ = 0;
 };
 

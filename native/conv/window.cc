@@ -24,6 +24,16 @@ std::vector<ptrdiff_t> axis_offsets(size_t out, size_t kernel, size_t stride, si
   return offsets;
 }
 
+/// For each output position of an axis, whether none of its `kernel` offsets is `outside`.
+std::vector<uint8_t> all_inside(const std::vector<ptrdiff_t>& offsets, size_t kernel,
+                                ptrdiff_t outside) {
+  std::vector<uint8_t> inside(kernel == 0 ? 0 : offsets.size() / kernel, 1);
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    if (offsets[i] == outside) inside[i / kernel] = 0;
+  }
+  return inside;
+}
+
 }  // namespace
 
 Geometry Geometry::read(StepReader& reader) {
@@ -77,6 +87,8 @@ Window::Window(const Geometry& g, size_t element_bytes)
                        g.height, g.width * pixel_bytes, kOutside);
   columns_ = axis_offsets(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left,
                           g.width, pixel_bytes, kOutside);
+  row_inside_ = all_inside(rows_, g.kernel_height, kOutside);
+  column_inside_ = all_inside(columns_, g.kernel_width, kOutside);
 }
 
 void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,
@@ -87,8 +99,14 @@ void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint
   for (size_t p = 0; p < count; ++p) {
     const ptrdiff_t* rows = rows_.data() + row * kernel_height_;
     const ptrdiff_t* columns = columns_.data() + column * kernel_width_;
+    const bool is_interior = row_inside_[row] && column_inside_[column];
     for (size_t ky = 0; ky < kernel_height_; ++ky) {
       const ptrdiff_t row_offset = rows[ky];
+      if (is_interior) {
+        const uint8_t* const image_row = image + row_offset;
+        for (size_t kx = 0; kx < kernel_width_; ++kx) *taps++ = image_row + columns[kx];
+        continue;
+      }
       for (size_t kx = 0; kx < kernel_width_; ++kx) {
         const bool inside = row_offset != kOutside && columns[kx] != kOutside;
         *taps++ = inside ? image + row_offset + columns[kx] : outside;

@@ -90,6 +90,9 @@ class Window {
   /// Byte offset of the row of kernel row ky for output row oy, at oy * kernel_height + ky.
   std::vector<ptrdiff_t> rows_;
   std::vector<ptrdiff_t> columns_;
+  /// By output row and column: whether all of its taps lie inside.
+  std::vector<uint8_t> row_inside_;
+  std::vector<uint8_t> column_inside_;
 };
 
 }  // namespace q8
