@@ -99,15 +99,22 @@ void ThreadPool::parallel_for(size_t count, size_t max_threads,
   Fork fork;
   fork.body = &body;
   fork.count = count;
-  size_t wakeups;
+  size_t wakeups = 0;
+  bool is_shared;
   {
     const std::lock_guard<std::mutex> lock(impl_->mutex);
-    fork.seats = helpers;
-    impl_->forks.push_back(&fork);
-    wakeups = std::min(helpers, impl_->idle);
+    // Whole jobs that wait are better work for other threads than parts of this one: they need no
+    // barrier.
+    is_shared = impl_->jobs.empty();
+    if (is_shared) {
+      fork.seats = helpers;
+      impl_->forks.push_back(&fork);
+      wakeups = std::min(helpers, impl_->idle);
+    }
   }
   for (size_t i = 0; i < wakeups; ++i) impl_->wake.notify_one();
   fork.work();
+  if (!is_shared) return;
   std::unique_lock<std::mutex> lock(impl_->mutex);
   if (fork.seats != 0) {
     impl_->forks.erase(std::find(impl_->forks.begin(), impl_->forks.end(), &fork));

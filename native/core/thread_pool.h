@@ -4,7 +4,7 @@
 /// - parallel_for: fork-join inside an operation; the caller works too. Nested or concurrent calls
 /// are fine: whoever finds
 ///   no idle worker does the work itself, so several requests share the pool without waiting for
-///   each other.
+///   each other. While jobs wait, each request keeps to one thread, and the jobs get the others.
 /// - submit: a whole asynchronous job (qgemmAsync, Program.run), so that nothing runs on Node's
 /// main thread.
 #pragma once
