@@ -233,33 +233,16 @@ void for_rows(size_t rows, size_t columns, size_t threads, const Body& body) {
   }
 }
 
-/// A of one product as codes.
-struct QuantizedA {
-  AlignedBuffer codes;
-  /// One, or one per row.
-  std::vector<QuantizeParams> params;
-};
-
-Status quantize_a(const QgemmArgs& args, const VectorKernels& kernels, const float* a,
-                  const QuantizeParams& tensor_params, size_t threads, QuantizedA* out) {
-  const bool by_row = args.dynamic == Dynamic::kRow;
-  // m * k elements of a exist, so that their number of bytes does not wrap.
-  out->codes = AlignedBuffer(std::max<size_t>(args.m * args.k, 1));
-  if (out->codes.data() == nullptr) {
-    return {Code::kOutOfMemory, "Cannot allocate memory to quantize A."};
-  }
-  out->params.assign(by_row ? args.m : 1, tensor_params);
+/// Parameters of the rows of a, each of its own range.
+std::vector<QuantizeParams> row_params(const QgemmArgs& args, const VectorKernels& kernels,
+                                       const float* a, size_t threads) {
+  std::vector<QuantizeParams> params(args.m);
   for_rows(args.m, args.k, threads, [&](size_t row) {
-    const float* x = a + row * args.lda;
-    QuantizeParams& params = out->params[by_row ? row : 0];
-    if (by_row) {
-      FloatRange range;
-      range.include(kernels, x, args.k);
-      params = dynamic_params(range);
-    }
-    kernels.quantize(args.k, x, params, out->codes.data() + row * args.k);
+    FloatRange range;
+    range.include(kernels, a + row * args.lda, args.k);
+    params[row] = dynamic_params(range);
   });
-  return {};
+  return params;
 }
 
 /// Product `index` of the batch. tensor_params: of Dynamic::kTensor. Thread: any.
@@ -282,16 +265,17 @@ Status run_product(const QgemmArgs& args, const PackedB* shared_b, const KernelT
   call.a.data = args.a.data + index * args.stride_a;
   call.a.row_bytes = args.lda;
   call.a.is_signed = args.a.type == napi_int8_array;
-  QuantizedA quantized;
+  std::vector<QuantizeParams> by_row_params;
   int32_t a_zero_point = args.a_zero_point;
   float a_scale = 1;
   const bool by_row = args.dynamic == Dynamic::kRow;
   if (args.dynamic != Dynamic::kNone) {
     const float* a = args.a.as<const float>() + index * args.stride_a;
-    const Status status = quantize_a(args, *table.vector, a, tensor_params, threads, &quantized);
-    if (!status.ok()) return status;
-    call.a.data = quantized.codes.data();
-    call.a.row_bytes = args.k;
+    if (by_row) by_row_params = row_params(args, *table.vector, a, threads);
+    call.a.floats = a;
+    call.a.row_bytes = args.lda * sizeof(float);
+    call.a.params = by_row ? by_row_params.data() : &tensor_params;
+    call.a.params_step = by_row ? 1 : 0;
     // Rows with zero points of their own get them afterwards.
     a_zero_point = by_row ? 0 : tensor_params.zero_point;
     if (!by_row) a_scale = tensor_params.scale;
@@ -347,7 +331,7 @@ Status run_product(const QgemmArgs& args, const PackedB* shared_b, const KernelT
   }
   const float* const b_scale = columns.scale.data();
   for_rows(args.m, args.n, threads, [&](size_t row) {
-    const QuantizeParams& params = quantized.params[row];
+    const QuantizeParams& params = by_row_params[row];
     dequantize_row(args.n, params.scale, params.zero_point, b_sum.data(), b_scale,
                    call.epilogue.float_bias, c + row * args.n * sizeof(float));
   });

@@ -79,17 +79,31 @@ Epilogue at(const Epilogue& epilogue, size_t column, const int32_t* row_sum) {
   return e;
 }
 
-void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t* row_sum) {
+/// `codes` has room for the rows if A is floats.
+void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t* row_sum,
+                uint8_t* codes) {
   const RowSource& a = plan.call->a;
-  const GemmKernels& kernels = plan.call->b->kernels();
+  const PackedB& b = *plan.call->b;
+  const GemmKernels& kernels = b.kernels();
   if (a.table != nullptr) {
     kernels.pack_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, plan.flip, dst,
                    plan.lda, row_sum);
     return;
   }
   const uint8_t* source[kMaxTileRows];
-  for (size_t r = 0; r < rows; ++r) source[r] = a.data + (row + r) * a.row_bytes;
-  kernels.pack_a(rows, 1, plan.call->b->k(), source, plan.flip, dst, plan.lda, row_sum);
+  if (a.floats == nullptr) {
+    for (size_t r = 0; r < rows; ++r) source[r] = a.data + (row + r) * a.row_bytes;
+  } else {
+    const bool is_packed = kernels.a_in_place && plan.flip == 0 && row_sum == nullptr;
+    for (size_t r = 0; r < rows; ++r) {
+      uint8_t* const to = is_packed ? dst + r * plan.lda : codes + r * b.k();
+      b.table().vector->quantize(b.k(), a.floats + (row + r) * (a.row_bytes / sizeof(float)),
+                                 a.params[(row + r) * a.params_step], to);
+      source[r] = to;
+    }
+    if (is_packed) return;
+  }
+  kernels.pack_a(rows, 1, b.k(), source, plan.flip, dst, plan.lda, row_sum);
 }
 
 /// The cell (index / columns, index % columns) of the grid.
@@ -110,15 +124,19 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t chunk_tiles = std::max<size_t>(kBChunkBytes / std::max<size_t>(tile_bytes, 1), 1);
 
   uint8_t* packed = nullptr;
+  uint8_t* codes = nullptr;
   int32_t* row_sum = nullptr;
   if (plan.pack) {
     const size_t packed_bytes = round_up(block_strips * strip_bytes, AlignedBuffer::kAlignment);
-    packed = scratch.reserve(packed_bytes + block_strips * plan.strip_rows * sizeof(int32_t));
+    const size_t row_sum_bytes = block_strips * plan.strip_rows * sizeof(int32_t);
+    packed = scratch.reserve(packed_bytes + row_sum_bytes +
+                             (call.a.floats != nullptr ? plan.strip_rows * b.k() : 0));
     if (packed == nullptr) {
       return {Code::kOutOfMemory,
               "Cannot allocate " + std::to_string(packed_bytes) + " bytes to pack A."};
     }
     if (b.zero_point() != nullptr) row_sum = reinterpret_cast<int32_t*>(packed + packed_bytes);
+    codes = packed + packed_bytes + row_sum_bytes;
   }
 
   uint8_t* const c = static_cast<uint8_t*>(call.c);
@@ -136,7 +154,7 @@ Status run_task(const Plan& plan, size_t index) {
         const size_t row = strip * plan.strip_rows;
         pack_strip(plan, row, std::min(plan.strip_rows, call.m - row),
                    packed + (strip - block) * strip_bytes,
-                   row_sum == nullptr ? nullptr : row_sum + (row - first_row));
+                   row_sum == nullptr ? nullptr : row_sum + (row - first_row), codes);
       }
       a.data = packed;
     }
@@ -195,8 +213,8 @@ Status run_gemm(const GemmCall& user_call) {
   plan.tiles = ceil_div(b.n(), plan.tile->nr);
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
   plan.pack = !plan.segments &&
-              (call.a.table != nullptr || plan.flip != 0 || !kernels.a_in_place ||
-               b.zero_point() != nullptr || (aliased && plan.tiles > 1));
+              (call.a.table != nullptr || call.a.floats != nullptr || plan.flip != 0 ||
+               !kernels.a_in_place || b.zero_point() != nullptr || (aliased && plan.tiles > 1));
   // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
   plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64
              : plan.segments ? b.k() * kernels.a_element_bytes

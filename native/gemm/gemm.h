@@ -84,6 +84,11 @@ struct RowSource {
   /// The table points at elements as b's kernels read them, which reads_segments() allows;
   /// is_signed has no meaning then, and segment_bytes still counts one byte for each.
   bool is_canonical = false;
+  /// If not null, a plain matrix of floats instead of `data`, quantized to u8 as its rows are
+  /// needed; row r with params[r * params_step].
+  const float* floats = nullptr;
+  const QuantizeParams* params = nullptr;
+  size_t params_step = 0;
 };
 
 struct GemmCall {
