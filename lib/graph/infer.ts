@@ -158,6 +158,11 @@ class Driver implements Inference {
     if (!this.#fold(definition, context)) this.#traceDims(node);
   }
 
+  /** The elements of a piece of a shape. */
+  dimsOf(value: Value): readonly Dim[] | undefined {
+    return this.#dims.get(value);
+  }
+
   /** Notes what is known of a piece of a shape, and makes it a constant when all of it is known. */
   #traceDims(node: Node): void {
     const output = node.outputs[0];
@@ -243,6 +248,11 @@ class Context implements InferContext, RunContext {
   constant(index: number): Tensor | undefined {
     const value = this.node.input(index);
     return value ? this.#driver.constantOf(value) : undefined;
+  }
+
+  dims(index: number): readonly Dim[] | undefined {
+    const value = this.node.input(index);
+    return value ? this.#driver.dimsOf(value) : undefined;
   }
 
   inferSubgraph(graph: Graph, inputTypes: ValueType[]): ValueType[] {

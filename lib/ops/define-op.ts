@@ -20,6 +20,8 @@ export interface InferContext {
   optionalInput(index: number): ValueType | null;
   /** The data of input `index` when it is a constant (an initializer, or folded before), else undefined. */
   constant(index: number): Tensor | undefined;
+  /** The elements of input `index` when it is a piece of a shape: sizes, and symbols of those that are not known. */
+  dims(index: number): readonly Dim[] | undefined;
   /** Types of the values that a body returns (If, Loop, Scan): runs inference inside the subgraph. */
   inferSubgraph(graph: Graph, inputTypes: ValueType[]): ValueType[];
   /** A dimension that nothing is known of; each call gives another one. */

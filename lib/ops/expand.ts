@@ -12,8 +12,9 @@ export const Expand = defineOp({
   quant: { kind: 'agnostic', inputs: [0] },
   inferShape(context) {
     const { dtype, shape } = context.input(0);
-    const target = context.constant(1);
-    return [{ dtype, shape: target && shape ? broadcastDims(context, [shape, integersOf(target)]) : undefined }];
+    const constant = context.constant(1);
+    const target = constant ? integersOf(constant) : context.dims(1);
+    return [{ dtype, shape: target && shape ? broadcastDims(context, [shape, target]) : undefined }];
   },
   run([x, target], { node }) {
     const shape = broadcastShapes([x!.dims, integersOf(target!)], `node "${node.name}" (${node.op})`);

@@ -8,9 +8,9 @@ import { lowerView } from './families/views';
 import { integersOf } from './families/values';
 
 /** The wanted shape with 0 replaced by the input's dimensions; checks what can be checked without sizes. */
-function wantedShape(node: Node, wanted: readonly number[], shape: readonly Dim[] | undefined): Dim[] {
+function wantedShape(node: Node, wanted: readonly Dim[], shape: readonly Dim[] | undefined): Dim[] {
   const allowZero = node.attributes.int('allowzero', 0) !== 0;
-  if (wanted.filter((dim) => dim === -1).length > 1 || wanted.some((dim) => dim < -1)) {
+  if (wanted.filter((dim) => dim === -1).length > 1 || wanted.some((dim) => typeof dim === 'number' && dim < -1)) {
     throw modelError(node, 'at most one -1 and no other negative size', 'shape', wanted);
   }
   return wanted.map((dim, i) => {
@@ -47,16 +47,15 @@ export const Reshape = defineOp({
   inferShape(context) {
     const { node } = context;
     const { dtype, shape } = context.input(0);
-    const target = context.constant(1);
+    const constant = context.constant(1);
+    const target = constant ? integersOf(constant) : context.dims(1);
     if (!target) {
       const rank = context.input(1).shape?.[0];
       return [{ dtype, shape: typeof rank === 'number' ? unknownShape(context, rank) : undefined }];
     }
-    const wanted = wantedShape(node, integersOf(target), shape);
+    const wanted = wantedShape(node, target, shape);
     if (!shape)
-      return [
-        { dtype, shape: wanted.map((dim) => (typeof dim === 'number' && dim >= 0 ? dim : context.unknownDim())) },
-      ];
+      return [{ dtype, shape: wanted.map((dim) => (dim !== -1 && dim !== '?' ? dim : context.unknownDim())) }];
     const others = wanted.filter((dim) => dim !== -1);
     if (others.length === wanted.length && [...shape, ...wanted].every((dim) => typeof dim === 'number')) {
       if (sizeOf(shape as number[]) !== sizeOf(wanted as number[])) {

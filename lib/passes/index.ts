@@ -2,7 +2,7 @@
  * The two pipelines. Passes change the graph that they are given; callers that need the old one clone it first. The
  * order matters: each pass may rely on what the ones before it have established.
  */
-import type { Graph } from '../graph/graph';
+import type { Graph, Node } from '../graph/graph';
 import { inferShapes } from '../graph/infer';
 import { lookupOp } from '../ops/registry';
 import { cancelTransposes } from './cancel-transposes';
@@ -10,11 +10,14 @@ import { eliminateNoops } from './eliminate-noops';
 import { foldBatchNorm } from './fold-batch-norm';
 import { foldConstants } from './fold-constants';
 import { fuseActivation } from './fuse-activation';
+import { fuseAttention } from './fuse-attention';
+import { fuseGelu } from './fuse-gelu';
 import { fuseHardSwish } from './fuse-hard-swish';
 import { fuseIntegerProducts } from './fuse-integer-products';
 import { fuseLayerNorm } from './fuse-layer-norm';
 import { fuseMatmulBias } from './fuse-matmul-bias';
 import { fuseQdq } from './fuse-qdq';
+import { fuseSkipLayerNorm } from './fuse-skip-layer-norm';
 import { fuseTables } from './fuse-tables';
 import { liftConstants } from './lift-constants';
 import { nameNodes } from './name-nodes';
@@ -39,8 +42,26 @@ export function prepare(graph: Graph): void {
   removeDeadNodes(graph);
 }
 
-/** {@link prepare}, and what only the runtime wants: integer operators out of Q/DQ and around integer products, fused activations and
- * biases. */
+/**
+ * Brings the parts of transformers into the operators of com.microsoft: Attention, Gelu, FastGelu and
+ * SkipLayerNormalization. Projections that `keep` tells stay as they are. Returns the Attention nodes.
+ */
+export function fuseTransformers(graph: Graph, keep: (node: Node) => boolean): Node[] {
+  inferShapes(graph, lookupOp);
+  fuseGelu(graph);
+  const attention = fuseAttention(graph, keep);
+  removeDeadNodes(graph);
+  inferShapes(graph, lookupOp);
+  fuseSkipLayerNorm(graph);
+  removeDeadNodes(graph);
+  inferShapes(graph, lookupOp);
+  return attention;
+}
+
+/**
+ * {@link prepare}, and what only the runtime wants: integer operators out of Q/DQ and around integer products, fused
+ * activations and biases.
+ */
 export function lowerForRuntime(graph: Graph): void {
   prepare(graph);
   fuseQdq(graph, { internal: true });

@@ -4,6 +4,7 @@
  */
 import { type AttributeInit, Attributes } from '../graph/attributes';
 import type { Graph, Node, Value } from '../graph/graph';
+import { transpose } from '../ops/families/strided';
 import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
@@ -48,7 +49,9 @@ interface WeightForm {
 }
 
 /** Operators with weights, of which those without a rule stay float. */
-const NO_RULE = new Set(['ConvTranspose', 'LSTM', 'GRU', 'RNN', 'Attention', 'EmbedLayerNormalization']);
+const NO_RULE = new Set(['ConvTranspose', 'GRU', 'RNN']);
+/** Operators of com.microsoft that have a rule. */
+const MICROSOFT = new Set(['Attention', 'EmbedLayerNormalization']);
 
 class DynamicQuantizer {
   readonly #graph: Graph;
@@ -70,7 +73,7 @@ class DynamicQuantizer {
     const floatNodes: FloatNodeReport[] = [];
     for (const node of this.#graph.topologicalOrder()) {
       const { name, op } = node;
-      if (node.domain !== '' && !(node.domain === 'com.microsoft' && NO_RULE.has(op))) continue;
+      if (node.domain !== '' && !(node.domain === 'com.microsoft' && MICROSOFT.has(op))) continue;
       const reason = this.#visit(node);
       if (reason === true) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
       else if (reason) floatNodes.push({ name, op, reason });
@@ -80,7 +83,16 @@ class DynamicQuantizer {
 
   /** Quantizes the node, or says why not; undefined when it has no weights that could be quantized. */
   #visit(node: Node): true | string | undefined {
-    const rule = { MatMul: this.#matMul, Gemm: this.#gemm, Conv: this.#conv, Gather: this.#gather }[node.op];
+    if (node.op === 'EmbedLayerNormalization') return this.#refusal(node) ?? this.#embedding(node);
+    const rules: Record<string, ((node: Node, weight: Tensor<'float32'>) => true | string) | undefined> = {
+      MatMul: this.#matMul,
+      Gemm: this.#gemm,
+      Conv: this.#conv,
+      Gather: this.#gather,
+      Attention: this.#attention,
+      LSTM: this.#lstm,
+    };
+    const rule = rules[node.op];
     if (!rule) return NO_RULE.has(node.op) ? `q8 has no dynamic form of ${node.op}` : undefined;
     const weight = node.requiredInput(node.op === 'Gather' ? 0 : 1);
     if (node.op === 'Gather' && weight.constant?.type !== 'float32') return undefined;
@@ -179,6 +191,130 @@ class DynamicQuantizer {
       op: 'DequantizeLinear',
       inputs: [picked, scale, zeroPoint],
       outputs: [output],
+    });
+    return true;
+  }
+
+  /** Attention -> QAttention: only the projection has weights. */
+  #attention(node: Node, weight: Tensor<'float32'>): true | string {
+    const graph = this.#graph;
+    const { name, output, attributes } = node;
+    const biasValue = node.input(2);
+    if (node.input(5)) return 'QAttention has no bias on scores';
+    if (attributes.has('qkv_hidden_sizes')) return 'QAttention has no values of another size';
+    if (biasValue && biasValue.constant?.type !== 'float32') return 'its bias is not constant';
+    const { weightType, weightSymmetric, perChannel } = this.#options;
+    const form = { dtype: weightType, symmetric: weightSymmetric, axis: perChannel ? 1 : undefined };
+    const constant = this.#weight(node.requiredInput(1), 'matrix', form, () => weight);
+    const bias = biasValue ?? graph.newConstant(`${name}_bias`, Tensor.zeros('float32', [weight.dims[1]]));
+    const { codes, scale, zeroPoint } = this.#activation(node.requiredInput(0));
+    const [mask, past] = [node.input(3), node.input(4)];
+    const outputs = [output, ...node.outputs.slice(1)];
+    graph.removeNode(node);
+    graph.addNode({
+      name: graph.uniqueName(`${name}_quant`),
+      op: 'QAttention',
+      domain: 'com.microsoft',
+      inputs: [codes, constant.codes, bias, scale, constant.scale, mask, zeroPoint, constant.zeroPoint, past],
+      outputs,
+      attributes: new Attributes(name, attributes.entries()),
+    });
+    return true;
+  }
+
+  /** LSTM -> DynamicQuantizeLSTM: int8 weights, a scale for each direction or each row of it. */
+  #lstm(node: Node, weight: Tensor<'float32'>): true | string {
+    const graph = this.#graph;
+    const { name, attributes } = node;
+    const recurrence = node.requiredInput(2).constant;
+    if (recurrence?.type !== 'float32') return 'its recurrence weight is not a float32 constant';
+    if (attributes.int('layout', 0) !== 0) return 'DynamicQuantizeLSTM has the time first';
+    const [w, r] = [weight, recurrence as Tensor<'float32'>].map((tensor, i) =>
+      this.#recurrentWeight(node.requiredInput(i + 1), tensor),
+    );
+    const inputs = Array.from({ length: 8 }, (_, i) => (i === 1 ? w.codes : i === 2 ? r.codes : node.input(i)));
+    const outputs = [...node.outputs];
+    graph.removeNode(node);
+    graph.addNode({
+      name: graph.uniqueName(`${name}_quant`),
+      op: 'DynamicQuantizeLSTM',
+      domain: 'com.microsoft',
+      inputs: [...inputs, w.scale, w.zeroPoint, r.scale, r.zeroPoint],
+      outputs,
+      attributes: new Attributes(
+        name,
+        [...attributes.entries()].filter(([key]) => key !== 'layout'),
+      ),
+    });
+    return true;
+  }
+
+  /** Weights [directions, 4 * hidden, depth] of LSTM as [directions, depth, 4 * hidden]. */
+  #recurrentWeight(value: Value, { data, dims }: Tensor<'float32'>): Weight {
+    const [directions, rows, depth] = dims;
+    const { perChannel, reduceRange } = this.#options;
+    const options = { dtype: 'int8', symmetric: true, reduceRange } as const;
+    const grouped = perChannel ? [directions * rows, depth] : [directions, rows * depth];
+    const { scale, zeroPoint } = weightScales(data, grouped, { axis: 0 }, options);
+    const codes = quantizeWeight(data, grouped, { axis: 0 }, { scale, zeroPoint, dtype: 'int8' });
+    const { min, max } = rangeOf(data);
+    const { name } = value;
+    this.#tensors.push({
+      name,
+      kind: 'weight',
+      type: 'int8',
+      scale: [...scale],
+      zeroPoint: Array.from(zeroPoint, Number),
+      axis: 0,
+      range: [min, max],
+    });
+    const scaleDims = perChannel ? [directions, rows] : [directions];
+    const turned = transpose(new Tensor('int8', codes as Int8Array, dims), [0, 2, 1]);
+    return {
+      codes: this.#graph.newConstant(`${name}_quantized`, turned),
+      scale: this.#graph.newConstant(`${name}_scale`, new Tensor('float32', scale, scaleDims)),
+      zeroPoint: this.#graph.newConstant(`${name}_zero_point`, new Tensor('int8', zeroPoint as Int8Array, scaleDims)),
+    };
+  }
+
+  /** EmbedLayerNormalization -> QEmbedLayerNormalization: everything but the ids is a uint8 constant with one scale. */
+  #embedding(node: Node): true | string {
+    const graph = this.#graph;
+    const { name, output, attributes } = node;
+    const maskIndex = node.outputs[1];
+    if (node.outputs[2]) return 'QEmbedLayerNormalization does not give the sum';
+    if (node.input(8)) return 'QEmbedLayerNormalization has no position ids';
+    const segments = node.input(1) && node.input(4);
+    const values = [2, 3, 4, 5, 6].map((i) => (i === 4 ? segments : node.input(i)));
+    const form = { dtype: 'uint8', symmetric: false, axis: undefined } as const;
+    if (
+      values.some((value, i) =>
+        i === 2 ? value && value.constant?.type !== 'float32' : value?.constant?.type !== 'float32',
+      )
+    )
+      return 'its tables are not float32 constants';
+    const constants = values.map(
+      (value) => value && this.#weight(value, 'table', form, () => value.constant as Tensor<'float32'>),
+    );
+    const isMaskRead = maskIndex && (maskIndex.consumerCount > 0 || graph.isOutput(maskIndex));
+    const [ids, segmentIds] = [node.requiredInput(0), segments ? node.input(1) : null];
+    const mask = isMaskRead ? node.input(7) : null;
+    const index = maskIndex ?? graph.newValue(`${name}_mask_index`, { dtype: 'int32' });
+    graph.removeNode(node);
+    graph.addNode({
+      name: graph.uniqueName(`${name}_quant`),
+      op: 'QEmbedLayerNormalization',
+      domain: 'com.microsoft',
+      inputs: [
+        ids,
+        segmentIds,
+        ...constants.map((constant) => constant?.codes ?? null),
+        mask,
+        ...constants.map((constant) => constant?.scale ?? null),
+        ...constants.map((constant) => constant?.zeroPoint ?? null),
+      ],
+      outputs: [output, index],
+      attributes: { epsilon: { kind: 'float', value: attributes.float('epsilon', 1e-12) } },
     });
     return true;
   }

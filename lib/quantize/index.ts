@@ -3,6 +3,7 @@
  * between is a file for each mode.
  */
 import { existsSync, realpathSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { expected } from '../errors';
 import type { Graph, Node } from '../graph/graph';
@@ -10,6 +11,7 @@ import { graphToProto } from '../graph/to-proto';
 import { digestOf } from '../onnx/digest';
 import type { ModelProto } from '../onnx/proto';
 import { modelSize, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
+import { fuseTransformers } from '../passes';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import type { QuantizeReport } from '../report/quantize-report';
 import { forgetLoaded } from '../tensor/tensor';
@@ -18,6 +20,7 @@ import { loadGraph } from './load';
 import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
 import type { Selection } from './select';
+import { verifyModel } from './verify';
 import { quantizeWeightOnly } from './weight-only';
 import type { CalibrationRanges } from './ranges';
 import { quantizeStatic } from './static';
@@ -67,8 +70,11 @@ export interface QuantizeResult {
  * ERR_Q8_BAD_MODEL and ERR_Q8_UNSUPPORTED_OP for models that cannot be read.
  */
 export async function quantize(model: string | Uint8Array, options: QuantizeOptions): Promise<QuantizeResult> {
-  const { proto, sideFiles: _, ...result } = await quantizeToProto(model, resolveOptions(options));
-  return { model: writeModel(proto), ...result };
+  const resolved = resolveOptions(options);
+  const { proto, sideFiles: _, ...result } = await quantizeToProto(model, resolved);
+  const bytes = writeModel(proto);
+  if (resolved.verify) await verifyModel(bytes, nodeNames(proto));
+  return { model: bytes, ...result };
 }
 
 export interface QuantizeFileOptions {
@@ -108,7 +114,18 @@ export async function quantizeFile(
   for (const target of [output, side]) {
     if (inputs.has(realPathOf(target))) throw expected('a file that is no part of the input', 'the output', target);
   }
-  return { ...result, files: await writeModelFile(proto, output, { externalData }) };
+  const files = await writeModelFile(proto, output, { externalData });
+  if (resolved.verify) {
+    await verifyModel(output, nodeNames(proto)).catch(async (error) => {
+      await Promise.all(files.map((file) => rm(file, { force: true })));
+      throw error;
+    });
+  }
+  return { ...result, files };
+}
+
+function nodeNames(proto: ModelProto): Set<string> {
+  return new Set(proto.graph?.node?.map(({ name }) => name ?? ''));
 }
 
 function realPathOf(path: string): string {
@@ -120,7 +137,9 @@ type QuantizedProto = Omit<QuantizeResult, 'model'> & { proto: ModelProto; sideF
 async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOptions): Promise<QuantizedProto> {
   const { loaded, graph, selection, floatInSubgraphs } = await loadGraph(model, resolved);
   const float = modelSize(graphToProto(graph));
-  const { result, ranges } = await quantizeGraph(graph, resolved, selection, () => digestOf(loaded));
+  const { result, ranges } = await quantizeGraph(graph, resolved, refusals(graph, resolved, selection), () =>
+    digestOf(loaded),
+  );
   const { quantizedNodes, floatNodes, tensors, warnings = [], ...settings } = result;
   removeDeadNodes(graph);
   const proto = graphToProto(graph);
@@ -140,16 +159,26 @@ async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOpt
   return { proto, report, ...(ranges && { ranges }), sideFiles: loaded.sideFiles ?? [] };
 }
 
+/** Why nodes are not to be quantized. Fuses the parts of transformers, if asked to, but for nodes that stay in float. */
+function refusals(
+  graph: Graph,
+  options: ResolvedOptions,
+  selection: Selection | undefined,
+): (node: Node) => string | undefined {
+  if (options.mode === 'qat' || !options.fuseTransformers) return (node) => selection?.refusal(node);
+  const fused = new Set(fuseTransformers(graph, (node) => selection?.refusal(node) !== undefined));
+  return (node) => (fused.has(node) ? undefined : selection?.refusal(node));
+}
+
 /** What a mode adds to the report. */
 type ModeReport = Omit<QuantizeReport, 'mode' | 'bytes' | 'warnings'> & { warnings?: string[] };
 
 async function quantizeGraph(
   graph: Graph,
   options: ResolvedOptions,
-  selection: Selection | undefined,
+  refusal: (node: Node) => string | undefined,
   digest: () => string,
 ): Promise<{ result: ModeReport; ranges?: CalibrationRanges }> {
-  const refusal = (node: Node) => selection?.refusal(node);
   switch (options.mode) {
     case 'static': {
       const { format, activationType, weightType, perChannel } = options;

@@ -56,6 +56,11 @@ export interface CommonQuantizeOptions {
   /** Aborts the work; quantize() then rejects with the signal's reason. */
   signal?: AbortSignal;
   onProgress?: (progress: QuantizeProgress) => void;
+  /**
+   * Opens the result before it is returned, by onnxruntime-node where it is installed and by q8; quantize() rejects when one
+   * of them refuses it. Default false.
+   */
+  verify?: boolean;
 }
 
 /** What to quantize. */
@@ -64,6 +69,11 @@ export interface SelectQuantizeOptions extends CommonQuantizeOptions {
   include?: NodeSelector | readonly NodeSelector[];
   /** Nodes that stay in float, even when `include` names them. */
   exclude?: NodeSelector | readonly NodeSelector[];
+  /**
+   * Whether attention, Gelu, and normalizations of sums become operators of com.microsoft before anything is quantized.
+   * Default true in mode 'dynamic', where it makes QAttention reachable, else false. Selectors see the model before it.
+   */
+  fuseTransformers?: boolean;
 }
 
 /** Static quantization: activation ranges come from running calibration data through the float model. */
@@ -205,11 +215,13 @@ const COMMON_KEYS: Record<keyof CommonQuantizeOptions | 'mode', true> = {
   signal: true,
   onProgress: true,
   baseDirectory: true,
+  verify: true,
 };
 const SELECT_KEYS: Record<keyof SelectQuantizeOptions | 'mode', true> = {
   ...COMMON_KEYS,
   include: true,
   exclude: true,
+  fuseTransformers: true,
 };
 const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
   ...SELECT_KEYS,
@@ -276,7 +288,8 @@ export function resolveOptions(options: QuantizeOptions): ResolvedOptions {
 
 const FORMATS = ['qoperator', 'qdq'] as const;
 
-function resolveCommon({ baseDirectory, signal, onProgress }: CommonQuantizeOptions): CommonQuantizeOptions {
+function resolveCommon(options: CommonQuantizeOptions): CommonQuantizeOptions {
+  const { baseDirectory, signal, onProgress } = options;
   if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
     throw expected('a string', 'the option baseDirectory', baseDirectory);
   }
@@ -285,11 +298,19 @@ function resolveCommon({ baseDirectory, signal, onProgress }: CommonQuantizeOpti
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw expected('a function', 'the option onProgress', onProgress);
   }
-  return { baseDirectory, signal, onProgress };
+  return { baseDirectory, signal, onProgress, verify: flag(options, 'verify', false) };
 }
 
-function resolveSelection({ include, exclude }: SelectQuantizeOptions): SelectionOptions {
-  return { include: checkSelectors('include', include), exclude: checkSelectors('exclude', exclude) ?? [] };
+function resolveSelection(
+  options: SelectQuantizeOptions,
+  fuses: boolean,
+): SelectionOptions & { fuseTransformers: boolean } {
+  const { include, exclude } = options;
+  return {
+    include: checkSelectors('include', include),
+    exclude: checkSelectors('exclude', exclude) ?? [],
+    fuseTransformers: flag(options, 'fuseTransformers', fuses),
+  };
 }
 
 function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOnlyOptions {
@@ -327,7 +348,7 @@ function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOn
   return {
     mode: 'weightOnly',
     ...resolveCommon(options),
-    ...resolveSelection(options),
+    ...resolveSelection(options, false),
     format,
     bits,
     blockSize,
@@ -349,7 +370,7 @@ function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions
   return {
     mode: 'dynamic',
     ...resolveCommon(options),
-    ...resolveSelection(options),
+    ...resolveSelection(options, true),
     weightType,
     perChannel,
     weightSymmetric,
@@ -378,7 +399,7 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
   return {
     mode: 'static',
     ...resolveCommon(options),
-    ...resolveSelection(options),
+    ...resolveSelection(options, false),
     ...representation,
     ...resolveRefinement(options),
     calibration,

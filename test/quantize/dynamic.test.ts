@@ -166,4 +166,47 @@ describe('quantize, mode dynamic', () => {
       ],
     );
   });
+
+  for (const perChannel of [true, false]) {
+    it(`LSTM in both directions, perChannel ${perChannel}`, async () => {
+      const [t, b, i, h] = [6, 2, 8, 16];
+      const net = new NetworkBuilder();
+      const weights = [
+        net.weight('w', [2, 4 * h, i], 0.4),
+        net.weight('r', [2, 4 * h, h], 0.3),
+        net.weight('b', [2, 8 * h], 0.2),
+      ];
+      const y = net.node('LSTM', 'y', [net.input('x', [t, b, i]), ...weights], {
+        hidden_size: int(h),
+        direction: { kind: 'string', value: 'bidirectional' },
+      });
+      net.output(y);
+      const feed = { x: randomTensor([t, b, i], 4, 2) };
+      const { model, report } = await quantize(net.bytes(), { mode: 'dynamic', perChannel, verify: true });
+      assert.deepEqual(report.quantizedNodes, { LSTM: 1 });
+      assert.equal(opCounts(readGraph(model)).DynamicQuantizeLSTM, 1);
+      const exact = await runOrt(net.bytes(), feed);
+      const judged = await runOrt(model, feed, EXACT);
+      const own = runOwn(model, feed);
+      assert.ok(sqnr(exact, own) > 25, `${sqnr(exact, own)} dB`);
+      assert.ok(sqnr(judged, own) > 40, `q8 to onnxruntime: ${sqnr(judged, own)} dB`);
+    });
+  }
+
+  it('EmbedLayerNormalization', async () => {
+    const net = new NetworkBuilder();
+    const ids = net.input('ids', [2, 5]);
+    ids.type = { dtype: 'int32', shape: [2, 5] };
+    const tables = [net.weight('words', [30, 16]), net.weight('positions', [8, 16])];
+    const inputs = [ids, null, ...tables, null, net.weight('gamma', [16]), net.weight('beta', [16])];
+    net.output(net.node('EmbedLayerNormalization', 'y', inputs, { epsilon: float(1e-6) }, 'com.microsoft'));
+    const feed = { ids: new Tensor('int32', [0, 29, 7, 3, 3, 1, 2, 3, 4, 5], [2, 5]) };
+    const { model, report } = await quantize(net.bytes(), { mode: 'dynamic', verify: true });
+    assert.deepEqual(report.quantizedNodes, { EmbedLayerNormalization: 1 });
+    const judged = await runOrt(model, feed);
+    const exact = runOwn(net.bytes(), feed);
+    assert.ok(sqnr(exact, judged) > 25, `${sqnr(exact, judged)} dB`);
+    assert.ok(sqnr(judged, runOwn(model, feed)) > 80);
+    assert.ok(sqnr(judged, await runSession(model, feed)) > 80);
+  });
 });

@@ -74,6 +74,9 @@ export function addQuantize(program: Command, context: CommandContext): void {
         .choices(['static', 'dynamic', 'weightOnly', 'qat'])
         .default('static'),
     )
+    .option('--fuse-transformers', 'attention, Gelu and normalized sums become operators of com.microsoft')
+    .option('--no-fuse-transformers', 'the opposite, for mode dynamic')
+    .option('--verify', 'open the result in onnxruntime-node and q8 before it is written')
     .option('--bits <count>', 'for weightOnly: bits of a weight, 2, 4 or 8 (default 4)', parseCount)
     .option('--symmetric', 'for weightOnly: no zero points')
     .option('--accuracy-level <level>', 'for weightOnly: how coarse runtimes may compute, 0 to 4', parseCount)

@@ -14,14 +14,14 @@ import type { OpenEngine } from './engine';
 
 /** Whether onnxruntime-node is installed and loads. */
 export async function ortIsAvailable(): Promise<boolean> {
-  return (await load()) !== undefined;
+  return (await loadOrt()) !== undefined;
 }
 
 /** Larger models go to the engine through a file, tensor by tensor, instead of a second copy in memory. */
 const MAX_MODEL_IN_MEMORY = 2 ** 28;
 
 export const openOrt: OpenEngine = async (graph, { threads }) => {
-  const ort = await load();
+  const ort = await loadOrt();
   if (!ort) {
     throw new Q8Error('ERR_Q8_INVALID_ARGUMENT', 'The engine "ort" needs onnxruntime-node, which cannot be loaded.', {
       hint: 'run "npm install onnxruntime-node", or use engine: "q8".',
@@ -62,7 +62,8 @@ function open(ort: typeof Ort, model: Uint8Array | string, threads: number): Pro
     : ort.InferenceSession.create(model, options);
 }
 
-async function load(): Promise<typeof Ort | undefined> {
+/** onnxruntime-node, when it is installed and loads. */
+export async function loadOrt(): Promise<typeof Ort | undefined> {
   try {
     return await import('onnxruntime-node');
   } catch {
