@@ -24,7 +24,7 @@ QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConv QLinearMatMul 
 Conv ConvTranspose Gemm MatMul MaxPool AveragePool GlobalAveragePool GlobalMaxPool
 Add Sub Mul Div Pow Sqrt Erf Tanh Sigmoid Relu Clip LeakyRelu HardSigmoid HardSwish Gelu PRelu Elu Softplus
 Exp Log Neg Abs Floor Ceil Round Min Max Mod Softmax
-ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ArgMax TopK CumSum
+ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ArgMax TopK CumSum LSTM GRU
 BatchNormalization LayerNormalization InstanceNormalization
 Concat Split Slice Reshape Flatten Transpose Squeeze Unsqueeze Expand Tile Pad Resize DepthToSpace SpaceToDepth
 Gather GatherElements GatherND ScatterND ScatterElements OneHot NonZero Where Trilu

@@ -50,6 +50,7 @@ import { GlobalAveragePool } from './global-average-pool';
 import { GlobalMaxPool } from './global-max-pool';
 import { Greater } from './greater';
 import { GreaterOrEqual } from './greater-or-equal';
+import { GRU } from './gru';
 import { HardSigmoid } from './hard-sigmoid';
 import { HardSwish } from './hard-swish';
 import { Identity } from './identity';
@@ -173,6 +174,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   Flatten,
   Floor,
   FusedConv,
+  GRU,
   Gather,
   GatherBlockQuantized,
   GatherElements,

@@ -5,6 +5,7 @@
 import { defineOp } from './define-op';
 import { modelError, shapeOfRank } from './families/inference';
 import { inferLstm, runLstm } from './families/lstm';
+import { RECURRENT_TRAIT } from './families/recurrent';
 import { toDoubles } from './families/values';
 
 /** rows [n, depth] times the transpose of weight [columns, depth]. */
@@ -23,6 +24,7 @@ function timesTransposed(rows: Float64Array, weight: Float64Array, columns: numb
 export const LSTM = defineOp({
   type: 'LSTM',
   since: [1, 7, 14, 22],
+  quant: RECURRENT_TRAIT,
   inferShape(context) {
     const r = shapeOfRank(context, 2, 3);
     return inferLstm(context, context.node.attributes.int('hidden_size') ?? r?.[2] ?? context.unknownDim());

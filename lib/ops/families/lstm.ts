@@ -5,65 +5,33 @@
 import type { Dim, Node, ValueType } from '../../graph/graph';
 import type { Tensor } from '../../tensor/tensor';
 import type { InferContext } from '../define-op';
-import { modelError, shapeOfRank } from './inference';
+import {
+  checkSize,
+  inferRecurrent,
+  initialState,
+  type RecurrentOptions,
+  recurrentOptions,
+  recurrentOutputs,
+  sequenceLengths,
+} from './recurrent';
 import { transpose } from './strided';
-import { fromDoubles, integersOf, toDoubles } from './values';
+import { toDoubles } from './values';
 
-const ACTIVATIONS: Record<string, (x: number) => number> = {
-  sigmoid: (x) => 1 / (1 + Math.exp(-x)),
-  tanh: Math.tanh,
-  relu: (x) => Math.max(0, x),
-};
-
-interface LstmOptions {
-  /** Elements of a state. */
-  hidden: number;
-  directions: ('forward' | 'reverse')[];
-  /** f, g and h of every direction. */
-  activations: ((x: number) => number)[][];
-  clip: number;
+interface LstmOptions extends RecurrentOptions {
   couplesGates: boolean;
-  batchFirst: boolean;
 }
 
 function optionsOf(node: Node, hidden: number): LstmOptions {
-  const { attributes } = node;
-  const direction = attributes.string('direction', 'forward');
-  const directions = direction === 'bidirectional' ? ['forward', 'reverse'] : [direction];
-  if (!directions.every((d) => d === 'forward' || d === 'reverse')) {
-    throw modelError(node, 'forward, reverse or bidirectional', 'direction', direction);
-  }
-  const names = attributes.strings('activations') ?? directions.flatMap(() => ['Sigmoid', 'Tanh', 'Tanh']);
-  if (names.length !== 3 * directions.length)
-    throw modelError(node, `${3 * directions.length} names`, 'activations', names);
-  const functions = names.map((name) => {
-    const found = Object.entries(ACTIVATIONS).find(([known]) => known === name.toLowerCase())?.[1];
-    if (!found) throw modelError(node, 'Sigmoid, Tanh or Relu', 'activations', name);
-    return found;
-  });
   return {
-    hidden,
-    directions: directions as LstmOptions['directions'],
-    activations: directions.map((_, d) => functions.slice(3 * d, 3 * d + 3)),
-    clip: attributes.float('clip', Number.POSITIVE_INFINITY),
-    couplesGates: attributes.int('input_forget', 0) !== 0,
-    batchFirst: attributes.int('layout', 0) !== 0,
+    ...recurrentOptions(node, hidden, ['Sigmoid', 'Tanh', 'Tanh']),
+    couplesGates: node.attributes.int('input_forget', 0) !== 0,
   };
-}
-
-function checkSize(node: Node, name: string, tensor: Tensor | null | undefined, size: number): void {
-  if (tensor && tensor.size !== size) throw modelError(node, `${size} elements`, name, `${tensor.size} elements`);
 }
 
 /** Types of Y, Y_h and Y_c, for `hidden` elements of a state. */
 export function inferLstm(context: InferContext, hidden: Dim): ValueType[] {
   const { dtype } = context.input(0);
-  const x = shapeOfRank(context, 0, 3);
-  const { directions, batchFirst } = optionsOf(context.node, 0);
-  const [length, batch] = x ? (batchFirst ? [x[1], x[0]] : x) : [context.unknownDim(), context.unknownDim()];
-  const count = directions.length;
-  const state = batchFirst ? [batch, count, hidden] : [count, batch, hidden];
-  const sequence = batchFirst ? [batch, length, count, hidden] : [length, count, batch, hidden];
+  const { sequence, state } = inferRecurrent(context, optionsOf(context.node, 0), hidden);
   return [sequence, state, state].map((shape) => ({ dtype, shape }));
 }
 
@@ -88,39 +56,28 @@ export interface LstmInputs {
 /** Y, Y_h and Y_c. */
 export function runLstm(node: Node, hidden: number, inputs: LstmInputs, products: LstmProducts): Tensor[] {
   const options = optionsOf(node, hidden);
-  const { directions, batchFirst } = options;
-  const count = directions.length;
-  const x = batchFirst ? transpose(inputs.x, [1, 0, 2]) : inputs.x;
+  const count = options.directions.length;
+  const x = options.batchFirst ? transpose(inputs.x, [1, 0, 2]) : inputs.x;
   const [length, batch] = x.dims;
+  const stateSize = count * batch * hidden;
   const { bias, peepholes } = inputs;
   checkSize(node, 'the bias', bias, count * 8 * hidden);
-  checkSize(node, 'sequence_lens', inputs.lengths, batch);
-  checkSize(node, 'initial_h', inputs.h, count * batch * hidden);
-  checkSize(node, 'initial_c', inputs.c, count * batch * hidden);
+  checkSize(node, 'initial_h', inputs.h, stateSize);
+  checkSize(node, 'initial_c', inputs.c, stateSize);
   checkSize(node, 'P', peepholes, count * 3 * hidden);
-  const initial = (state: Tensor | null | undefined): Float64Array => {
-    if (!state) return new Float64Array(count * batch * hidden);
-    return toDoubles(batchFirst ? transpose(state, [1, 0, 2]) : state);
-  };
-  const lengths = inputs.lengths ? integersOf(inputs.lengths) : new Array<number>(batch).fill(length);
-  if (lengths.some((steps) => steps < 0 || steps > length))
-    throw modelError(node, `integers in [0, ${length}]`, 'sequence_lens', lengths);
+  const lengths = sequenceLengths(node, inputs.lengths, batch, length);
   const data = {
     bias: bias ? toDoubles(bias) : new Float64Array(count * 8 * hidden),
     peepholes: peepholes ? toDoubles(peepholes) : new Float64Array(count * 3 * hidden),
-    h: initial(inputs.h),
-    c: initial(inputs.c),
-    y: new Float64Array(length * count * batch * hidden),
+    h: initialState(inputs.h, stateSize, options),
+    c: initialState(inputs.c, stateSize, options),
+    y: new Float64Array(length * stateSize),
   };
   const rows = toDoubles(x);
   for (let d = 0; d < count; d++) {
     runDirection(data, options, { d, batch, length, lengths, fromInput: products.input(d, rows), products });
   }
-  const { type } = x;
-  const y = fromDoubles(type, data.y, [length, count, batch, hidden]);
-  const states = [data.h, data.c].map((state) => fromDoubles(type, state, [count, batch, hidden]));
-  if (!batchFirst) return [y, ...states];
-  return [transpose(y, [2, 0, 1, 3]), ...states.map((state) => transpose(state, [1, 0, 2]))];
+  return recurrentOutputs(x.type, data.y, [length, count, batch, hidden], [data.h, data.c], options);
 }
 
 /** All time steps of one direction; `h` and `c` are updated in place. A sequence that is over keeps its state. */
