@@ -13,8 +13,9 @@ import {
   type Quantization,
   quantizeCode,
   quantizeTensor,
+  sameQuantization,
 } from '../ops/families/quantization';
-import { isGlobalPooling } from '../ops/reduce-mean';
+import { meanView } from '../ops/reduce-mean';
 import { lookupOp } from '../ops/registry';
 import { codeRange } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
@@ -47,7 +48,7 @@ export function fuseQdq(graph: Graph, { internal = false }: FuseQdqOptions = {})
   const captured = capturedValues(graph);
   const producesCodes = (node: Node): boolean =>
     ruleOf(node, internal) !== undefined && node.inputs.some((value) => isDequantize(value?.producer));
-  moveQdq(graph, captured, producesCodes);
+  moveQdq(graph, captured, internal, producesCodes);
   const fuser = new Fuser(graph, captured, internal);
   for (const node of graph.topologicalOrder()) fuser.visit(node);
   fuser.finish();
@@ -179,6 +180,8 @@ class Fuser {
     domain: string,
     inputs: readonly (Value | null)[],
     attributes?: Attributes | AttributeInit,
+    /** Adds the nodes that make the result from what the operator gives, if these are not one. */
+    finish?: (codes: Value, result: Value) => void,
   ): void {
     const { graph } = this;
     const result = quantize.output;
@@ -189,8 +192,14 @@ class Fuser {
     const codes = clampNeeded
       ? graph.newValue(`${result.name}_unclamped`, { dtype: to.dtype, shape: result.type?.shape })
       : result;
-    this.add(node.name, op, domain, inputs, codes, attributes);
+    const made = finish ? graph.newValue(`${result.name}_unfinished`, { dtype: to.dtype }) : codes;
+    this.add(node.name, op, domain, inputs, made, attributes);
+    finish?.(made, codes);
     if (clampNeeded) this.#addClamp(clamp, to, codes, result);
+  }
+
+  scalar(name: string, value: number): Value {
+    return this.graph.newConstant(name, new Tensor('float32', [value], []));
   }
 
   #addClamp(clamp: Clamp, to: Quantization, codes: Value, result: Value): void {
@@ -390,8 +399,52 @@ function fuseBinary(fuser: Fuser, node: Node): void {
   const target = a && b && fuser.target(node);
   if (!target) return;
   if (!fuser.internal && (a.q.dtype !== b.q.dtype || a.q.dtype !== target.to.dtype)) return;
-  const inputs = [...fuser.triple(a.from), ...fuser.triple(b.from), ...fuser.values(target.params)];
-  fuser.replace(node, target, `QLinear${node.op}`, 'com.microsoft', inputs);
+  const [codes, scale, zeroPoint] = fuser.triple(b.from);
+  // There is no difference of codes, but a sum with a negative scale.
+  const bScale = node.op === 'Sub' ? fuser.scalar(`${scale.name}_negated`, -b.q.scale) : scale;
+  const inputs = [...fuser.triple(a.from), codes, bScale, zeroPoint, ...fuser.values(target.params)];
+  fuser.replace(node, target, node.op === 'Mul' ? 'QLinearMul' : 'QLinearAdd', 'com.microsoft', inputs);
+}
+
+/** Division by a number is a product with the code 1, or minus 1, whose scale is the reciprocal. */
+function fuseDiv(fuser: Fuser, node: Node): void {
+  const x = fuser.operand(node.input(0));
+  const divisor = node.input(1) && scalarConstant(fuser, node.requiredInput(1));
+  const target = x && divisor && fuser.target(node);
+  if (!target || (!fuser.internal && x.q.dtype !== target.to.dtype)) return;
+  const factor = Math.fround(1 / (divisor.data as Float32Array)[0]);
+  if (!Number.isFinite(factor) || factor === 0) return;
+  const code = (what: string, value: number): Value =>
+    fuser.graph.newConstant(`${node.name}_${what}`, new Tensor(x.q.dtype, [value], []));
+  fuser.replace(node, target, 'QLinearMul', 'com.microsoft', [
+    ...fuser.triple(x.from),
+    code('sign', factor > 0 ? 1 : 0),
+    fuser.scalar(`${node.name}_factor`, Math.abs(factor)),
+    code('zero_point', factor > 0 ? 0 : 1),
+    ...fuser.values(target.params),
+  ]);
+}
+
+/** PRelu with one slope is LeakyRelu. */
+function fusePRelu(fuser: Fuser, node: Node): void {
+  const slope = node.input(1) && scalarConstant(fuser, node.requiredInput(1));
+  if (!slope) return;
+  const alpha = (slope.data as Float32Array)[0];
+  fuseUnary(fuser, node, 'QLinearLeakyRelu', Attributes.of(node.name, { alpha: { kind: 'float', value: alpha } }));
+}
+
+/** The larger or smaller of codes on one scale. */
+function fuseSelection(fuser: Fuser, node: Node): void {
+  const target = fuser.target(node);
+  // For the runtime, floats between are as exact, and faster: its kernels select floats.
+  if (!target || fuser.internal || fuser.graph.opset() < 12) return;
+  const codes: Value[] = [];
+  for (const value of node.inputs) {
+    const operand = fuser.operand(value);
+    if (!operand || !sameQuantization(operand.q, target.to)) return;
+    codes.push(operand.from.codes);
+  }
+  fuser.replace(node, target, node.op, '', codes);
 }
 
 /** X, its parameters, the output's parameters: what pooling and activations have in common. */
@@ -415,10 +468,51 @@ function fuseAveragePool(fuser: Fuser, node: Node): void {
   fuseUnary(fuser, node, 'QLinearAveragePool', attributes);
 }
 
-/** A mean over all spatial axes that keeps them is global average pooling. */
+/** A mean is global average pooling of the input with the axes to keep in front. */
 function fuseReduceMean(fuser: Fuser, node: Node): void {
-  if (isGlobalPooling(node) !== true) return;
-  fuseUnary(fuser, node, 'QLinearGlobalAveragePool', Attributes.of(node.name));
+  const { graph } = fuser;
+  const x = fuser.operand(node.input(0));
+  const view = meanView(node);
+  const target = x && view && fuser.target(node);
+  if (!target || (!fuser.internal && x.q.dtype !== target.to.dtype)) return;
+  const { kept, reduced, keepDims } = view;
+  const pools = kept.length === 2 && kept[1] === 1;
+  // Axes of Squeeze and Unsqueeze are inputs from opset 13 on.
+  if (!(pools && keepDims) && graph.opset() < 13) return;
+  const { name } = node;
+  const { dtype } = x.q;
+  const move = (op: string, value: Value, what: string, axes: readonly number[], output?: Value): Value => {
+    const moved = output ?? graph.newValue(`${name}_${what}`, { dtype });
+    const isTranspose = op === 'Transpose';
+    const axesValue = isTranspose ? [] : [graph.newConstant(`${name}_${what}_axes`, new Tensor('int64', [...axes]))];
+    const attributes: AttributeInit = isTranspose ? { perm: { kind: 'ints', value: [...axes] } } : {};
+    fuser.add(graph.uniqueName(`${name}_${what}`), op, '', [value, ...axesValue], moved, attributes);
+    return moved;
+  };
+  const range = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+  let codes = x.from.codes;
+  if (!pools && kept.length > 0) codes = move('Transpose', codes, 'kept_first', [...kept, ...reduced]);
+  if (kept.length < 2) codes = move('Unsqueeze', codes, 'planes', range(kept.length, 2));
+  const rest = (pooled: Value, result: Value): void => {
+    const squeezed = move(
+      'Squeeze',
+      pooled,
+      'squeezed',
+      range(kept.length, Math.max(2, kept.length) + reduced.length),
+      keepDims ? undefined : result,
+    );
+    if (keepDims) move('Unsqueeze', squeezed, 'restored', reduced, result);
+  };
+  const scales = [x.from, target.params].flatMap((params) => fuser.values(params));
+  fuser.replace(
+    node,
+    target,
+    'QLinearGlobalAveragePool',
+    'com.microsoft',
+    [codes, ...scales],
+    {},
+    pools && keepDims ? undefined : rest,
+  );
 }
 
 /**
@@ -471,7 +565,7 @@ function fuseClamp(fuser: Fuser, node: Node): void {
   const target = x && fuser.target(node);
   if (!clamp || !target || target.clamp || fuser.graph.opset() < 12 || clamp.min > clamp.max) return;
   const { to } = target;
-  if (x.q.scale !== to.scale || x.q.zeroPoint !== to.zeroPoint || x.q.dtype !== to.dtype) return;
+  if (!sameQuantization(x.q, to)) return;
   const [low, high] = codeRange(to.dtype);
   const bound = (what: string, real: number) =>
     fuser.graph.newConstant(
@@ -486,6 +580,11 @@ const RULES = new Map<string, Rule>([
   ['MatMul', fuseMatMul],
   ['Gemm', fuseGemm],
   ['Add', fuseBinary],
+  ['Sub', fuseBinary],
+  ['Div', fuseDiv],
+  ['PRelu', fusePRelu],
+  ['Max', fuseSelection],
+  ['Min', fuseSelection],
   ['Mul', fuseBinary],
   ['GlobalAveragePool', fuseUnary],
   ['AveragePool', fuseAveragePool],

@@ -19,6 +19,7 @@ const MOVES = new Map([
   ['Flatten', 9],
   ['Gather', 1],
   ['GatherElements', 11],
+  ['GatherND', 11],
   ['Identity', 1],
   ['Pad', 13],
   ['Reshape', 5],
@@ -29,6 +30,12 @@ const MOVES = new Map([
   ['Tile', 6],
   ['Transpose', 1],
   ['Unsqueeze', 1],
+]);
+
+/** Moving operators that take 8-bit codes in q8 only. */
+const OWN_MOVES = new Map([
+  ['SpaceToDepth', 1],
+  ['TopK', 1],
 ]);
 
 /** Operators that select by order. */
@@ -42,22 +49,35 @@ const SELECTIONS = new Map([
  * Moves every DequantizeLinear down and, where a node for which `producesCodes` holds is at the upper end, every
  * QuantizeLinear up; then drops DQ-Q pairs that cancel. Linear.
  */
-export function moveQdq(graph: Graph, captured: ReadonlySet<Value>, producesCodes: (node: Node) => boolean): void {
+export function moveQdq(
+  graph: Graph,
+  captured: ReadonlySet<Value>,
+  internal: boolean,
+  producesCodes: (node: Node) => boolean,
+): void {
   const order = graph.topologicalOrder();
   for (let i = order.length - 1; i >= 0; i--) {
-    if (graph.nodes.has(order[i]) && order[i].op === 'QuantizeLinear') pullUp(graph, order[i], captured, producesCodes);
+    if (graph.nodes.has(order[i]) && order[i].op === 'QuantizeLinear')
+      pullUp(graph, order[i], captured, internal, producesCodes);
   }
   for (const node of graph.topologicalOrder()) {
     if (node.op === 'Concat') pushThroughConcat(graph, node, captured);
     else if (node.op === 'QuantizeLinear') cancel(graph, node, captured);
-    else if (node.op === 'Shape' || node.op === 'Size') readCodes(node);
-    else pushDown(graph, node, captured);
+    else if (asksOnly(graph, node)) readCodes(node);
+    else pushDown(graph, node, captured, internal);
   }
 }
 
+/** Whether the node asks for something that codes tell as well: their shape, or which of them is the largest. */
+function asksOnly(graph: Graph, { op, domain }: Node): boolean {
+  if (domain !== '') return false;
+  return op === 'Shape' || op === 'Size' || ((op === 'ArgMax' || op === 'ArgMin') && graph.opset() >= 13);
+}
+
 /** The value on which `node` works when it only moves elements of input 0. */
-function movedInput(graph: Graph, node: Node): Value | undefined {
-  const since = node.domain === '' ? (MOVES.get(node.op) ?? SELECTIONS.get(node.op)) : undefined;
+function movedInput(graph: Graph, node: Node, internal: boolean): Value | undefined {
+  if (node.domain !== '') return undefined;
+  const since = MOVES.get(node.op) ?? SELECTIONS.get(node.op) ?? (internal ? OWN_MOVES.get(node.op) : undefined);
   if (since === undefined || graph.opset() < since) return undefined;
   if (node.op === 'Resize' && !isNearest(node)) return undefined;
   if (SELECTIONS.has(node.op) && node.outputs.some((value, i) => i > 0 && value)) return undefined;
@@ -105,6 +125,7 @@ function pullUp(
   graph: Graph,
   quantize: Node,
   captured: ReadonlySet<Value>,
+  internal: boolean,
   producesCodes: (node: Node) => boolean,
 ): void {
   const params = paramsOf(quantize);
@@ -112,7 +133,8 @@ function pullUp(
   if (!params || !to) return;
   const moves: Node[] = [];
   let top = quantize.requiredInput(0);
-  for (let input = movedThrough(graph, top, captured, to); input; input = movedThrough(graph, top, captured, to)) {
+  const next = () => movedThrough(graph, top, captured, internal, to);
+  for (let input = next(); input; input = next()) {
     moves.push(top.producer!);
     top = input;
   }
@@ -144,18 +166,25 @@ function pullUp(
 }
 
 /** Input of the move that makes `value` for one reader only; undefined when it is no such thing. */
-function movedThrough(graph: Graph, value: Value, captured: ReadonlySet<Value>, to: Quantization): Value | undefined {
+function movedThrough(
+  graph: Graph,
+  value: Value,
+  captured: ReadonlySet<Value>,
+  internal: boolean,
+  to: Quantization,
+): Value | undefined {
   const node = value.producer;
-  if (!node || node.op === 'Split' || !onlyConsumer(graph, value, captured)) return undefined;
-  const input = movedInput(graph, node);
+  if (!node || node.outputs.some((other, i) => i > 0 && other) || !onlyConsumer(graph, value, captured))
+    return undefined;
+  const input = movedInput(graph, node, internal);
   if (!input || input.constant || input.producer?.op === 'DequantizeLinear') return undefined;
   if (padsValue(node) && padCode(node, to, false) === undefined) return undefined;
   return input;
 }
 
 /** codes -> DQ -> move becomes codes -> move -> DQ. */
-function pushDown(graph: Graph, node: Node, captured: ReadonlySet<Value>): void {
-  const input = movedInput(graph, node);
+function pushDown(graph: Graph, node: Node, captured: ReadonlySet<Value>, internal: boolean): void {
+  const input = movedInput(graph, node, internal);
   const from = input && dequantizedFrom(input);
   if (!from || node.outputs.some((value) => value && captured.has(value))) return;
   // Rows of a table of codes are codes; other constants are folded with what reads them.
@@ -164,22 +193,26 @@ function pushDown(graph: Graph, node: Node, captured: ReadonlySet<Value>): void 
     return;
   }
   const params = perTensor(from);
-  if (!params || (node.op === 'DepthToSpace' && params.dtype === 'int8')) return;
+  if (!params || (!internal && node.op === 'DepthToSpace' && params.dtype === 'int8')) return;
   if (padsValue(node) && padCode(node, params, true) === undefined) return;
   const outputs = [...node.outputs];
-  const codes = outputs.map(
-    (value) => value && graph.newValue(`${value.name}_codes`, { dtype: params.dtype, shape: value.type?.shape }),
+  // Behind the largest elements, TopK gives their indices.
+  const isMoved = (i: number): boolean => node.op !== 'TopK' || i === 0;
+  const moved = outputs.map((value, i) =>
+    value && isMoved(i)
+      ? graph.newValue(`${value.name}_codes`, { dtype: params.dtype, shape: value.type?.shape })
+      : value,
   );
-  onCodes(graph, node, from.codes, codes, params);
+  onCodes(graph, node, from.codes, moved, params);
   outputs.forEach((value, i) => {
-    if (value) dequantize(graph, codes[i]!, from, value);
+    if (value && isMoved(i)) dequantize(graph, moved[i]!, from, value);
   });
 }
 
-/** Codes have the shape of what they stand for. */
+/** Codes have the shape and, on one scale, the order of what they stand for. */
 function readCodes(node: Node): void {
   const from = dequantizedFrom(node.requiredInput(0));
-  if (from) node.setInput(0, from.codes);
+  if (from && (from.axis === undefined || node.op === 'Shape' || node.op === 'Size')) node.setInput(0, from.codes);
 }
 
 /** A weight behind DQ and Transpose becomes a transposed weight behind DQ. */

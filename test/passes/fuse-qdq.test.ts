@@ -317,11 +317,123 @@ describe('fuseQdq', () => {
       net.output(net.pair(mean));
       assert.deepEqual(fuse(net, image), ['QuantizeLinear', 'QLinearGlobalAveragePool', 'DequantizeLinear']);
     }
-    const other = new QdqBuilder();
-    other.output(
-      other.pair(other.node('ReduceMean', 'mean', [other.pair(other.input('x', IMAGE))], { axes: ints(1, 2) })),
-    );
-    assert.ok(fuse(other, image).includes('ReduceMean'));
+  });
+
+  const means: [axes: number[] | undefined, keepDims: number, moves: string[]][] = [
+    [[2, 3], 0, ['QLinearGlobalAveragePool', 'Squeeze']],
+    [[1, 2], 1, ['Transpose', 'QLinearGlobalAveragePool', 'Squeeze', 'Unsqueeze']],
+    [[-1, 0], 0, ['Transpose', 'QLinearGlobalAveragePool', 'Squeeze']],
+    [[0, 1, 3], 0, ['Transpose', 'Unsqueeze', 'QLinearGlobalAveragePool', 'Squeeze']],
+    [[0, 1, 3], 1, ['Transpose', 'Unsqueeze', 'QLinearGlobalAveragePool', 'Squeeze', 'Unsqueeze']],
+    [undefined, 0, ['Unsqueeze', 'QLinearGlobalAveragePool', 'Squeeze']],
+    [undefined, 1, ['Unsqueeze', 'QLinearGlobalAveragePool', 'Squeeze', 'Unsqueeze']],
+    // Three axes are left.
+    [[1], 1, ['DequantizeLinear', 'ReduceMean', 'QuantizeLinear']],
+  ];
+  for (const [axes, keepDims, moves] of means) {
+    it(`pools for the mean over ${axes ? `axes ${axes.join(', ')}` : 'everything'}, keepdims ${keepDims}`, () => {
+      const net = new QdqBuilder();
+      const x = net.pair(net.input('x', [2, 4, 6, 5]));
+      const attributes = { keepdims: int(keepDims), ...(axes ? { axes: ints(...axes) } : {}) };
+      net.output(net.pair(net.node('ReduceMean', 'mean', [x], attributes), 0.005, 128));
+      const feed = randomTensor([2, 4, 6, 5], 3, 1);
+      assert.deepEqual(fuse(net, feed, { scale: 0.005 }), ['QuantizeLinear', ...moves, 'DequantizeLinear']);
+    });
+  }
+
+  it('subtracts, divides by numbers, and takes one slope, on codes that every runtime has', () => {
+    const build = (make: (net: QdqBuilder, a: Value, b: Value) => Value, dtype: Codes) => {
+      const zp = dtype === 'uint8' ? 128 : 0;
+      const net = new QdqBuilder();
+      const x = net.input('x', IMAGE);
+      const a = net.pair(x, 0.02, zp + 3, dtype);
+      const b = net.pair(net.node('LeakyRelu', 'leaky', [a], { alpha: float(0.2) }), 0.015, zp - 90, dtype);
+      net.output(net.pair(make(net, a, b), 0.05, zp - 9, dtype));
+      return new Set(fuse(net, image, { scale: 0.05 }));
+    };
+    const pairs = ['QuantizeLinear', 'QLinearLeakyRelu', 'DequantizeLinear'];
+    for (const dtype of ['uint8', 'int8'] as const) {
+      assert.deepEqual(
+        build((net, a, b) => net.node('Sub', 'y', [a, b]), dtype),
+        new Set([...pairs, 'QLinearAdd']),
+      );
+      for (const divisor of [0.7, -3]) {
+        const number = new Tensor('float32', [divisor], []);
+        assert.deepEqual(
+          build((net, a) => net.node('Div', 'y', [a, net.constant('c', number)]), dtype),
+          new Set([...pairs, 'QLinearMul']),
+        );
+      }
+      const slope = new Tensor('float32', [0.25], [1]);
+      assert.deepEqual(
+        build((net, a) => net.node('PRelu', 'y', [a, net.constant('s', slope)]), dtype),
+        new Set(pairs),
+      );
+    }
+  });
+
+  it('leaves divisions by zero and by tensors', () => {
+    for (const divisor of [new Tensor('float32', [0], []), randomTensor([1, 4, 1, 1], 2)]) {
+      const net = new QdqBuilder();
+      const x = net.pair(net.input('x', IMAGE));
+      net.output(net.pair(net.node('Div', 'y', [x, net.constant('c', divisor)])));
+      fuseQdq(net.graph);
+      assert.ok(opsOf(net.graph).includes('Div'));
+    }
+  });
+
+  it('selects among codes of one scale', () => {
+    for (const op of ['Max', 'Min']) {
+      const build = (scale: number) => {
+        const net = new QdqBuilder();
+        const x = net.input('x', IMAGE);
+        const a = net.pair(x);
+        const b = net.pair(net.node('Transpose', 'turned', [x], { perm: ints(0, 1, 3, 2) }), scale);
+        net.output(net.pair(net.node(op, 'y', [a, b])));
+        return fuse(net, image, { steps: 0 });
+      };
+      assert.ok(build(0.02).join().endsWith(`${op},DequantizeLinear`));
+      assert.ok(build(0.03).join().includes(`DequantizeLinear,${op},QuantizeLinear`));
+    }
+  });
+
+  it('asks codes which of them is the largest', () => {
+    for (const op of ['ArgMax', 'ArgMin']) {
+      const net = new QdqBuilder();
+      const x = net.pair(net.input('x', IMAGE));
+      net.output(net.node(op, 'y', [net.node('LeakyRelu', 'leaky', [x])], { axis: int(1) }));
+      net.output(net.node(op, 'z', [net.pair(x)], { axis: int(1) }));
+      const before = runGraph(net.graph, { x: image });
+      fuseQdq(net.graph);
+      assert.deepEqual(runGraph(net.graph, { x: image }), before);
+      assert.equal([...net.graph.nodes].find(({ name }) => name === 'z')?.input(0)?.producer?.op, 'QuantizeLinear');
+    }
+  });
+
+  it('moves codes through TopK and SpaceToDepth for the runtime only', () => {
+    const build = (dtype: Codes) => {
+      const net = new QdqBuilder();
+      const x = net.pair(net.input('x', IMAGE), 0.02, dtype === 'uint8' ? 128 : 0, dtype);
+      const deep = net.node('SpaceToDepth', 'deep', [x], { blocksize: int(2) });
+      const values = net.graph.newValue('values');
+      net.graph.addNode({
+        name: 'top',
+        op: 'TopK',
+        inputs: [deep, net.constant('k', new Tensor('int64', [3]))],
+        outputs: [values, net.graph.newValue('indices')],
+      });
+      net.output(values);
+      return net;
+    };
+    for (const dtype of ['uint8', 'int8'] as const) {
+      assert.deepEqual(fuse(build(dtype), image, { steps: 0, internal: true }), [
+        'QuantizeLinear',
+        'SpaceToDepth',
+        'TopK',
+        'DequantizeLinear',
+      ]);
+      assert.deepEqual(fuse(build(dtype), image, { steps: 0 })[1], 'DequantizeLinear');
+    }
   });
 
   it('fuses Softmax only where onnxruntime computes it right', () => {

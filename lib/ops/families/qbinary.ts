@@ -50,13 +50,16 @@ export function defineQBinary(init: {
       const b = constantQuantization(context, 'B', 4, context.dtype(bValue));
       const c = constantQuantization(context, 'C', 6, context.dtype(node.output));
       if (!a || !b || !c) return false;
+      // A sum with a negative scale is how files write a difference.
+      const isDifference = init.kind === 'add' && b.scale < 0;
+      if (a.scale < 0 || (b.scale < 0 && !isDifference)) return false;
       const shape = context.shape(node.output);
       const layout = broadcastLayout(context, [aValue, bValue], shape);
       const left = broadcastOperand(context, aValue, shape, layout);
       const right = broadcastOperand(context, bValue, shape, layout);
       context.emit({
         op: 'qbinary',
-        kind: init.kind,
+        kind: isDifference ? 'sub' : init.kind,
         a: left.slot.id,
         b: right.slot.id,
         y: context.output(node.output, layout).id,
@@ -65,7 +68,7 @@ export function defineQBinary(init: {
         bStrides: right.strides,
         aScale: a.scale,
         aZeroPoint: a.zeroPoint,
-        bScale: b.scale,
+        bScale: Math.abs(b.scale),
         bZeroPoint: b.zeroPoint,
         yScale: c.scale,
         yZeroPoint: c.zeroPoint,
