@@ -5,7 +5,7 @@ export const Add = defineBinary({
   type: 'Add',
   since: [7, 13, 14],
   kind: 'add',
-  quant: { kind: 'elementwise' },
+  quant: { kind: 'elementwise', masks: true },
   float: (a, b) => a + b,
   big: (a, b) => a + b,
 });

@@ -7,7 +7,7 @@ import { endPads, resolveWindow, windowAttributes, windowGeometry } from './fami
 export const AveragePool = defineOp({
   type: 'AveragePool',
   since: [7, 10, 11, 19, 22],
-  quant: { kind: 'elementwise' },
+  quant: { kind: 'elementwise', averages: true },
   inferShape: (context) => [{ dtype: context.input(0).dtype, shape: inferPooling(context) }],
   run([x], { node }) {
     const window = resolveWindow(node, windowAttributes(node), x!.dims.slice(2));

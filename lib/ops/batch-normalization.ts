@@ -8,6 +8,7 @@ import { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { modelError, typeOf } from './families/inference';
 import { existingLayout, physicalAxis, physicalOrder } from './families/lowering';
+import { NORMALIZATION_TRAIT } from './families/normalization';
 import { fromDoubles, toDoubles } from './families/values';
 
 /** The operator as x * factor[c] + offset[c]. */
@@ -29,6 +30,7 @@ function affine(
 export const BatchNormalization = defineOp({
   type: 'BatchNormalization',
   since: [7, 9, 14, 15],
+  quant: NORMALIZATION_TRAIT,
   inferShape(context) {
     if (context.node.attributes.int('training_mode', 0) !== 0)
       throw modelError(context.node, '0 (inference)', 'training_mode', 1);

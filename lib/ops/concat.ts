@@ -68,7 +68,7 @@ export function lowerConcat(
 export const Concat = defineOp({
   type: 'Concat',
   since: [4, 11, 13],
-  quant: { kind: 'elementwise' },
+  quant: { kind: 'elementwise', selects: 'optional' },
   inferShape(context) {
     const shape = inferConcat(context, [...context.node.inputs.keys()]);
     return [{ dtype: context.input(0).dtype, shape }];

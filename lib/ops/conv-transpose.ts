@@ -1,4 +1,5 @@
 /** ConvTranspose (ai.onnx 1, 11, 22): the gradient of a convolution, of [N, C, ...] with up to three spatial axes. */
+import type { Node } from '../graph/graph';
 import { sizeOf } from '../tensor/shape';
 import { defineOp } from './define-op';
 import { groupOf } from './families/convolution';
@@ -12,9 +13,20 @@ import {
 } from './families/transposed-convolution';
 import { fromDoubles, toDoubles } from './families/values';
 
+/**
+ * Weights are [C, M / group, ...]. Depthwise, the first axis is that of output channels, else the second, whose scales all
+ * groups share.
+ */
+function channelAxis(node: Node): number {
+  const group = groupOf(node);
+  const [channels, perGroup] = node.requiredInput(1).constant?.dims ?? [];
+  return group > 1 && channels === group && perGroup === 1 ? 0 : 1;
+}
+
 export const ConvTranspose = defineOp({
   type: 'ConvTranspose',
   since: [1, 11, 22],
+  quant: { kind: 'compute', weight: 1, bias: 2, axis: channelAxis, floatOnly: () => true },
   inferShape: (context) => [{ dtype: context.input(0).dtype, shape: inferTransposed(context, 0, 1) }],
   run([x, w, bias], { node }) {
     const { sums, dims } = transposedProducts(node, toDoubles(x!), x!.dims, toDoubles(w!), w!.dims);

@@ -7,6 +7,7 @@ import { fromDoubles, scalarOf, toDoubles } from './families/values';
 export const CumSum = defineOp({
   type: 'CumSum',
   since: [11, 14],
+  quant: { kind: 'elementwise', inputs: [0], floatOnly: () => true },
   inferShape: (context) => [typeOf(context)],
   run([x, axisInput], { node }) {
     const [outer, size, inner] = split3(x!.dims, axisOf(node, scalarOf(axisInput!), x!.dims.length));

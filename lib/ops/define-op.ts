@@ -39,34 +39,64 @@ export interface RunContext {
 
 /**
  * How an operator takes part in static quantization. No trait = never quantized (the safe default).
- * - compute: has weights; 8-bit inputs and output, int32 bias. `weight` and `bias` are input indices, `axis` the output
- *   channel axis of the weight (a function where it depends on attributes or rank).
- * - elementwise: float inputs `inputs` (default: all) and output get scales of their own (Add, Mul, Concat, AveragePool...).
- * - agnostic: moves codes; output shares the scale of input 0 (Reshape, MaxPool, Transpose...).
+ * - compute: has weights; 8-bit inputs and output, int32 bias.
+ * - elementwise: float inputs and output get scales of their own (Add, Mul, Concat, AveragePool...).
+ * - agnostic: moves codes, or picks some; outputs share the scale of input 0 (Reshape, MaxPool, Transpose...).
  * - clamp: Relu, Clip: folded into the producer's output range when it is the only consumer; else elementwise.
  * - fixed: like elementwise, but the output range is known in advance (Softmax, Sigmoid).
+ * - weights: only the weights become codes; they are dequantized before use.
  */
 export type QuantTrait =
-  | {
-      kind: 'compute';
-      weight: number;
-      bias?: number;
-      axis: number | ((node: Node, weightRank: number) => number | undefined);
-      /** False: one scale even where one per channel is asked for. */
-      perChannel?: false;
-      /** When false for a node, the node stays float; the reason is reported. */
-      when?: (node: Node) => true | string;
-    }
-  | { kind: 'elementwise'; inputs?: number[]; when?: (node: Node) => true | string }
-  | {
+  | ComputeTrait
+  | ElementwiseTrait
+  | (TraitConditions & {
       kind: 'agnostic';
-      inputs?: number[];
-      when?: (node: Node) => true | string;
-      /** True: a constant that the node reads becomes codes for it, whose scale its output has. */
-      readsTable?: boolean;
-    }
+      /** Constant data to choose from is a table of codes, dequantized behind the node (Gather). */
+      table?: true;
+      /** Constant data becomes codes like an activation, whose scale the output has. */
+      readsTable?: true;
+    })
   | { kind: 'clamp' }
-  | { kind: 'fixed'; range: (node: Node) => [number, number] };
+  | { kind: 'fixed'; range: (node: Node) => [number, number] }
+  | { kind: 'weights'; weights: readonly { input: number; axis: number }[] };
+
+interface TraitConditions {
+  /** When false for a node, the node stays float; the reason is reported. */
+  when?: (node: Node) => true | string;
+  /**
+   * Nodes for which no CPU runtime has a form on codes. They compute in float between DQ and Q, which only pays on
+   * accelerators, and are quantized only with `operators: 'all'`.
+   */
+  floatOnly?: (node: Node) => boolean;
+}
+
+export interface ComputeTrait extends TraitConditions {
+  kind: 'compute';
+  /** Index of the weight. */
+  weight: number;
+  bias?: number;
+  /** Output channel axis of the weight; undefined: one scale for all. */
+  axis: number | ((node: Node, weightRank: number) => number | undefined);
+  /** False: one scale even where one per channel is asked for. */
+  perChannel?: false;
+  /** Inputs that take part; default: all. */
+  inputs?: readonly number[];
+}
+
+export interface ElementwiseTrait extends TraitConditions {
+  kind: 'elementwise';
+  /** Inputs that take part; default: all. */
+  inputs?: readonly number[];
+  /**
+   * The output consists of elements of the inputs, which may therefore share its scale. 'required': there is a form on
+   * codes only when they do.
+   */
+  selects?: 'optional' | 'required';
+  /** The output lies within the range of input 0, whose scale it may share. */
+  averages?: true;
+  /** An operand may push values far away, to hide them from a Softmax. */
+  masks?: true;
+}
 
 /**
  * Physical order of a tensor in a program: 'row' = as ONNX writes it; 'nhwc' = channels last, for rank 3 and 4 values

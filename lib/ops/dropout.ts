@@ -8,7 +8,7 @@ import { scalarOf } from './families/values';
 export const Dropout = defineOp({
   type: 'Dropout',
   since: [7, 10, 12, 13, 22],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const training = context.constant(2);
     if (training && scalarOf(training) !== 0)

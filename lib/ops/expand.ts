@@ -9,7 +9,7 @@ import { integersOf } from './families/values';
 export const Expand = defineOp({
   type: 'Expand',
   since: [8, 13],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { dtype, shape } = context.input(0);
     const constant = context.constant(1);

@@ -9,7 +9,7 @@ import { indicesInto } from './families/indices';
 export const GatherElements = defineOp({
   type: 'GatherElements',
   since: [11, 13],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape: (context) => [{ dtype: context.input(0).dtype, shape: context.input(1).shape }],
   run([x, indices], { node }) {
     const rank = x!.dims.length;

@@ -7,7 +7,7 @@ import { tupleOffsets } from './families/tuples';
 export const GatherND = defineOp({
   type: 'GatherND',
   since: [11, 12, 13],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { dtype, shape } = context.input(0);
     const indices = context.input(1).shape;

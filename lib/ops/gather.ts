@@ -9,7 +9,7 @@ import { pickAlong, split3 } from './families/strided';
 export const Gather = defineOp({
   type: 'Gather',
   since: [1, 11, 13],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic', table: true },
   inferShape(context) {
     const { dtype, shape } = context.input(0);
     const indices = context.input(1).shape;

@@ -15,6 +15,7 @@ function isApproximate(node: Node): boolean {
 export const Gelu = defineOp({
   type: 'Gelu',
   since: [20],
+  quant: { kind: 'elementwise' },
   inferShape: (context) => [typeOf(context)],
   run: ([x], { node }) => [mapTensor(x!, isApproximate(node) ? geluTanh : gelu)],
   lower: (context) => lowerUnary(context, isApproximate(context.node) ? 'gelu_tanh' : 'gelu'),
@@ -25,6 +26,7 @@ export const MicrosoftGelu = defineOp({
   type: 'Gelu',
   domain: 'com.microsoft',
   since: [1],
+  quant: { kind: 'elementwise' },
   inferShape: (context) => [typeOf(context)],
   run: ([x]) => [mapTensor(x!, gelu)],
   lower: (context) => lowerUnary(context, 'gelu'),

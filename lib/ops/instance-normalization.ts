@@ -2,13 +2,14 @@
 import { sizeOf } from '../tensor/shape';
 import { defineOp } from './define-op';
 import { typeOf } from './families/inference';
-import { normalizeRows } from './families/normalization';
+import { NORMALIZATION_TRAIT, normalizeRows } from './families/normalization';
 import { spread } from './families/quantization';
 import { fromDoubles, toDoubles } from './families/values';
 
 export const InstanceNormalization = defineOp({
   type: 'InstanceNormalization',
   since: [1, 6, 22],
+  quant: NORMALIZATION_TRAIT,
   inferShape: (context) => [typeOf(context)],
   run([x, scale, bias], { node }) {
     const channels = x!.dims[1] ?? 1;

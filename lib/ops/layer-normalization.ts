@@ -4,7 +4,7 @@ import { sizeOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { axisOf, typeOf } from './families/inference';
-import { normalizeRows } from './families/normalization';
+import { NORMALIZATION_TRAIT, normalizeRows } from './families/normalization';
 import { fromDoubles, toDoubles } from './families/values';
 import { combine } from './families/elementwise';
 
@@ -15,6 +15,7 @@ function epsilonOf(node: Node): number {
 export const LayerNormalization = defineOp({
   type: 'LayerNormalization',
   since: [17],
+  quant: NORMALIZATION_TRAIT,
   inferShape(context) {
     const { node } = context;
     const { dtype, shape } = context.input(0);

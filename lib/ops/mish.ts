@@ -2,4 +2,9 @@
 import { defineUnary } from './families/elementwise';
 import { softplus } from './families/special-functions';
 
-export const Mish = defineUnary({ type: 'Mish', since: [18, 22], compute: (x) => x * Math.tanh(softplus(x)) });
+export const Mish = defineUnary({
+  type: 'Mish',
+  since: [18, 22],
+  quant: { kind: 'elementwise' },
+  compute: (x) => x * Math.tanh(softplus(x)),
+});

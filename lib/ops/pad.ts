@@ -75,14 +75,20 @@ function fillBytes(node: Node, opset: number, dtype: DType, constant: Tensor | u
   return new Uint8Array(element.buffer, 0, bytesOf(dtype));
 }
 
+/** Zero has a code in every quantization. */
+function padsZero(node: Node): boolean {
+  const value = node.input(2);
+  return value
+    ? value.constant !== undefined && Number(value.constant.data[0]) === 0
+    : node.attributes.float('value', 0) === 0;
+}
+
 export const Pad = defineOp({
   type: 'Pad',
   since: [2, 11, 13, 18, 19, 21],
   quant: {
     kind: 'agnostic',
-    inputs: [0],
-    // The code for the padding value would be the zero point, which the operator on codes does not know.
-    when: (node) => modeOf(node) !== 'constant' || 'constant padding is in real values',
+    when: (node) => modeOf(node) !== 'constant' || padsZero(node) || 'it pads with a value that may have no code',
   },
   inferShape(context) {
     const { node, opset } = context;

@@ -43,7 +43,7 @@ function missingDim(context: InferContext, shape: readonly Dim[], others: readon
 export const Reshape = defineOp({
   type: 'Reshape',
   since: [5, 13, 14, 19, 21],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { node } = context;
     const { dtype, shape } = context.input(0);

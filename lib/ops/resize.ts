@@ -91,8 +91,9 @@ export const Resize = defineOp({
   since: [10, 11, 13, 18, 19],
   quant: {
     kind: 'agnostic',
-    inputs: [0],
-    when: (node) => node.attributes.string('mode', 'nearest') === 'nearest' || 'interpolation mixes codes',
+    when: (node) =>
+      node.attributes.string('mode', 'nearest') !== 'cubic' || 'cubic interpolation leaves the range of its input',
+    floatOnly: (node) => node.attributes.string('mode', 'nearest') !== 'nearest',
   },
   inferShape(context) {
     const { node, opset } = context;

@@ -4,6 +4,7 @@ import { defineUnary } from './families/elementwise';
 export const Selu = defineUnary({
   type: 'Selu',
   since: [6, 22],
+  quant: { kind: 'elementwise' },
   parameters: ({ attributes }) => ({
     alpha: Math.fround(attributes.float('alpha', 1.6732632)),
     beta: Math.fround(attributes.float('gamma', 1.050701)),

@@ -74,7 +74,7 @@ function view(
 export const Slice = defineOp({
   type: 'Slice',
   since: [1, 10, 11, 13],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { node, opset } = context;
     const { dtype, shape } = context.input(0);

@@ -2,4 +2,10 @@
 import { defineUnary } from './families/elementwise';
 import { softplus } from './families/special-functions';
 
-export const Softplus = defineUnary({ type: 'Softplus', since: [1, 22], kind: 'softplus', compute: softplus });
+export const Softplus = defineUnary({
+  type: 'Softplus',
+  since: [1, 22],
+  quant: { kind: 'elementwise' },
+  kind: 'softplus',
+  compute: softplus,
+});

@@ -29,7 +29,7 @@ function partsOf(node: Node, opset: number, splitInput: Tensor | null | undefine
 export const Split = defineOp({
   type: 'Split',
   since: [2, 11, 13, 18],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { node, opset } = context;
     const { dtype, shape } = context.input(0);

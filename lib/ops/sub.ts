@@ -4,6 +4,7 @@ import { defineBinary } from './families/elementwise';
 export const Sub = defineBinary({
   type: 'Sub',
   since: [7, 13, 14],
+  quant: { kind: 'elementwise' },
   kind: 'sub',
   float: (a, b) => a - b,
   big: (a, b) => a - b,

@@ -21,7 +21,7 @@ function view(shape: readonly number[], repeats: readonly number[]): { shape: nu
 export const Tile = defineOp({
   type: 'Tile',
   since: [6, 13],
-  quant: { kind: 'agnostic', inputs: [0] },
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { dtype, shape } = context.input(0);
     const constant = context.constant(1);

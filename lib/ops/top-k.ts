@@ -15,6 +15,7 @@ function countOf(node: Node, opset: number, kInput: Tensor | null | undefined): 
 export const TopK = defineOp({
   type: 'TopK',
   since: [1, 10, 11, 24],
+  quant: { kind: 'agnostic' },
   inferShape(context) {
     const { node, opset } = context;
     const { dtype, shape } = context.input(0);

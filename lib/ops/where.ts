@@ -26,7 +26,7 @@ export function select(condition: Tensor, x: Tensor, y: Tensor, where: string): 
 export const Where = defineOp({
   type: 'Where',
   since: [9, 16],
-  quant: { kind: 'elementwise', inputs: [1, 2] },
+  quant: { kind: 'elementwise', inputs: [1, 2], selects: 'optional', masks: true },
   inferShape(context) {
     const shapes = [0, 1, 2].map((i) => context.input(i).shape);
     return [{ dtype: context.input(1).dtype, shape: broadcastDims(context, shapes) }];

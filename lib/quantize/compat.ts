@@ -15,10 +15,8 @@ import type { Codes } from './scale';
 type Format = Representation['format'];
 
 const ELEMENTWISE: QuantTrait = { kind: 'elementwise' };
-const AGNOSTIC: QuantTrait = { kind: 'agnostic', inputs: [0] };
-const TABLE: QuantTrait = { kind: 'agnostic', inputs: [0], readsTable: true };
-/** gamma with one scale, beta as int32. */
-const NORMALIZATION: QuantTrait = { kind: 'compute', weight: 1, bias: 2, axis: () => 0, perChannel: false };
+const AGNOSTIC: QuantTrait = { kind: 'agnostic' };
+const TABLE: QuantTrait = { kind: 'agnostic', readsTable: true };
 
 const QDQ_TRAITS: Readonly<Record<string, QuantTrait>> = {
   ...Object.fromEntries(
@@ -31,8 +29,6 @@ const QDQ_TRAITS: Readonly<Record<string, QuantTrait>> = {
   ),
   Gather: TABLE,
   GatherElements: TABLE,
-  InstanceNormalization: NORMALIZATION,
-  LayerNormalization: NORMALIZATION,
   MatMul: { kind: 'compute', weight: 1, axis: (_node, rank) => (rank > 1 ? 1 : undefined) },
 };
 
@@ -52,7 +48,17 @@ function isTable(node: Node): boolean {
 
 /** Operators whose own trait says what the tool does. */
 const AS_USUAL: Readonly<Record<Format, ReadonlySet<string>>> = {
-  qdq: new Set(['Clip', 'Conv', 'ConvTranspose', 'Gemm', 'Pad', 'Relu', 'Softmax']),
+  qdq: new Set([
+    'Clip',
+    'Conv',
+    'ConvTranspose',
+    'Gemm',
+    'InstanceNormalization',
+    'LayerNormalization',
+    'Pad',
+    'Relu',
+    'Softmax',
+  ]),
   qoperator: new Set(['Clip', 'Conv', 'Gemm', 'MatMul', 'Pad', 'Relu', 'Softmax']),
 };
 

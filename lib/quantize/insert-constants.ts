@@ -1,15 +1,24 @@
 /** Weights, biases and constant operands of quantized nodes: codes behind a DequantizeLinear, or floats behind a pair. */
-import type { AttributeInit } from '../graph/attributes';
+import { type AttributeInit, Attributes } from '../graph/attributes';
 import type { Graph, Node, Value } from '../graph/graph';
 import { quantizeBias } from '../passes/qdq-pairs';
 import type { TensorReport } from '../report/quantize-report';
 import type { CodeDType, DType } from '../tensor/dtype';
+import { sizeOf } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
 import { onnxruntimeGuards } from './compat';
 import type { Formats, WeightFormat } from './formats';
 import type { InputRole, NodePlan } from './plan';
 import type { Representation } from './representation';
-import { type Codes, guardBiasRange, quantizeWeight, rangeOf, scaleDims, weightScales } from './scale';
+import {
+  type Codes,
+  guardBiasRange,
+  quantizeWeight,
+  rangeOf,
+  type ScaleAndZeroPoint,
+  scaleDims,
+  weightScales,
+} from './scale';
 
 export type ConstantOptions = Pick<
   Representation,
@@ -20,6 +29,8 @@ export type ConstantOptions = Pick<
 interface ConstantParams {
   scale: Value;
   zeroPoint: Value;
+  /** Name of the activation that has them, too. */
+  sharedWith?: string;
 }
 
 /** A constant as codes. */
@@ -34,38 +45,46 @@ interface ScaleAndZeroPoints {
   zeroPoints: Codes;
 }
 
+/** Scales of activations, which biases and some operands follow. */
+export interface ActivationScales {
+  /** Of what a node reads as its input 0. */
+  ofInput(node: Node): number;
+  /** Scale and zero point of an activation, as they stand in the model. */
+  of(value: Value): ScaleAndZeroPoint & { name: string; dtype: CodeDType; scaleValue: Value; zeroPointValue: Value };
+}
+
 export class ConstantInserter {
   readonly #graph: Graph;
   readonly #formats: Formats;
   readonly #options: ConstantOptions;
   readonly #domain: string;
-  readonly #inputScale: (node: Node) => number;
+  readonly #scales: ActivationScales;
   readonly #report: TensorReport[];
   /** Scale and zero point of constants that are operands, by constant. */
   readonly #operands = new Map<Value, { coded: Coded; params: ConstantParams }>();
   /** Dequantized twins of constants, by constant and use, so that tied weights stay one tensor. */
   readonly #twins = new Map<Value, Map<string, Value>>();
 
-  /** @param inputScale the scale of what a node reads as its input 0. */
   constructor(
     graph: Graph,
     formats: Formats,
     options: ConstantOptions,
-    inputScale: (node: Node) => number,
+    scales: ActivationScales,
     report: TensorReport[],
   ) {
     this.#graph = graph;
     this.#formats = formats;
     this.#options = options;
     this.#domain = options.pairDomain === 'ai.onnx' ? '' : options.pairDomain;
-    this.#inputScale = inputScale;
+    this.#scales = scales;
     this.#report = report;
   }
 
   /** Points the constant inputs of a node at their dequantized twins. */
   insert(node: Node, { inputs }: NodePlan): void {
     for (const [index, role] of inputs) {
-      if (role.kind === 'constant') node.setInput(index, this.#operand(node.requiredInput(index)));
+      if (role.kind === 'constant') node.setInput(index, this.#operand(node.requiredInput(index), role.like));
+      if (role.kind === 'table') this.#insertTable(node, index, role.axis);
     }
     for (const [index, role] of inputs) {
       if (role.kind !== 'weight') continue;
@@ -91,11 +110,62 @@ export class ConstantInserter {
     return operand;
   }
 
-  /** A constant operand of an elementwise node, with scale and type of an activation. */
-  #operand(value: Value): Value {
-    return this.#once(value, 'operand', () => {
-      const { coded, params } = this.#operandOf(value);
-      return this.#dequantized(value, (value.constant! as Tensor<'float32'>).data, coded, params);
+  /** A weight is stored once: float nodes read its codes dequantized, unless they were asked to stay as they are. */
+  redirectFloatReaders(refused: ReadonlySet<Node>): void {
+    for (const [value, twins] of this.#twins) {
+      const [twin] = twins.values();
+      for (const node of value.consumers) {
+        if (refused.has(node) || node.op === 'QuantizeLinear') continue;
+        for (let i = 0; i < node.inputs.length; i++) if (node.input(i) === value) node.setInput(i, twin);
+      }
+    }
+  }
+
+  /** A constant operand of an elementwise node, with the type of an activation, and with the scale of one if given. */
+  #operand(value: Value, like: Value | undefined): Value {
+    const { data } = value.constant! as Tensor<'float32'>;
+    if (!like) {
+      return this.#once(value, 'operand', () => {
+        const { coded, params } = this.#operandOf(value);
+        return this.#dequantized(value, data, coded, params);
+      });
+    }
+    const { name, dtype, scale, zeroPoint, scaleValue, zeroPointValue } = this.#scales.of(like);
+    return this.#once(value, `operand like ${name}`, () => {
+      const coded: Coded = {
+        dtype,
+        granularity: undefined,
+        scale: Float32Array.of(scale),
+        zeroPoint: new Tensor<DType>(dtype, [zeroPoint]).data as Codes,
+      };
+      return this.#dequantized(value, data, coded, { scale: scaleValue, zeroPoint: zeroPointValue, sharedWith: name });
+    });
+  }
+
+  /** Makes the node take elements from codes. Scales per column stay with the last axis of what it takes. */
+  #insertTable(node: Node, index: number, axis: number | undefined): void {
+    const value = node.requiredInput(index);
+    const { data, dims } = value.constant! as Tensor<'float32'>;
+    const format = this.#formats.weight(value.name, dims.length, node.op, { axis });
+    const { granularity, dtype } = format;
+    const make = () => this.#dequantized(value, data, this.#code(data, dims, format));
+    const twin = this.#once(value, `weight ${granularity?.axis} ${granularity?.block}`, make);
+    const moves = !granularity || (granularity.axis === 1 && dims.length === 2 && !granularity.block);
+    if (!moves || (dtype !== 'uint8' && dtype !== 'int8') || this.#options.weightPairs) {
+      node.setInput(index, twin);
+      return;
+    }
+    const [codes, scale, zeroPoint] = twin.producer!.inputs as Value[];
+    const { name, op, output, attributes } = node;
+    const graph = this.#graph;
+    const taken = graph.newValue(`${output.name}_codes`, { dtype, shape: output.type?.shape });
+    const inputs = node.inputs.map((input, i) => (i === index ? codes : input));
+    graph.removeNode(node);
+    graph.addNode({ name, op, inputs, outputs: [taken], attributes: new Attributes(name, attributes.entries()) });
+    this.#addNode('DequantizeLinear', output.name, {
+      inputs: [taken, scale, zeroPoint],
+      output,
+      attributes: granularity ? { axis: { kind: 'int', value: -1 } } : {},
     });
   }
 
@@ -147,24 +217,34 @@ export class ConstantInserter {
       if (beta !== 1) node.attributes.set('beta', { kind: 'float', value: beta });
       return weight;
     }
-    const channels = granularity ? dims[granularity.axis] : tensor.size;
-    const data = Float32Array.from({ length: channels }, (_, c) => tensor.data[tensor.size === 1 ? 0 : c] * beta);
-    const inputScale = this.#inputScale(node);
+    const isScalar = tensor.size === 1;
+    const biasDims = isScalar && granularity ? [dims[granularity.axis]] : tensor.dims;
+    const data = Float32Array.from({ length: sizeOf(biasDims) }, (_, c) => tensor.data[isScalar ? 0 : c] * beta);
+    const bias = new Tensor('float32', data, biasDims);
+    const inputScale = this.#scales.ofInput(node);
     const scale = this.#guards(weight) ? guardBiasRange(weight.scale, inputScale, data) : weight.scale;
-    if (quantizeBias) node.setInput(index, this.#bias(value, data, inputScale, scale, granularity !== undefined));
+    if (quantizeBias) node.setInput(index, this.#bias(value, bias, inputScale, scale, granularity !== undefined));
     return { ...weight, scale };
   }
 
   /** Never shared: every node has its own scale. */
-  #bias(value: Value, data: Float32Array, inputScale: number, weightScale: Float32Array, perChannel: boolean): Value {
-    const { codes, scale } = quantizeBias(data, inputScale, weightScale);
+  #bias(
+    value: Value,
+    { data, dims }: Tensor<'float32'>,
+    inputScale: number,
+    weightScale: Float32Array,
+    perChannel: boolean,
+  ): Value {
+    // Groups of a transposed convolution share the scales of their channels.
+    const scales = perChannel ? Float32Array.from(data, (_, c) => weightScale[c % weightScale.length]) : weightScale;
+    const { codes, scale } = quantizeBias(data, inputScale, scales);
     const shape = perChannel ? [scale.length] : [];
     const zeros = new Tensor('int32', new Int32Array(scale.length), shape);
     this.#report.push({ name: value.name, kind: 'bias', type: 'int32', scale: [...scale], zeroPoint: [0] });
-    const output = this.#output(value.name, [data.length]);
+    const output = this.#output(value.name, dims);
     this.#addNode('DequantizeLinear', value.name, {
       inputs: [
-        this.#graph.newConstant(`${value.name}_quantized`, new Tensor('int32', codes, [data.length])),
+        this.#graph.newConstant(`${value.name}_quantized`, new Tensor('int32', codes, dims)),
         this.#graph.newConstant(`${value.name}_quantized_scale`, new Tensor('float32', scale, shape)),
         this.#graph.newConstant(`${value.name}_quantized_zero_point`, zeros),
       ],
@@ -201,12 +281,17 @@ export class ConstantInserter {
     };
   }
 
-  #dequantized(value: Value, data: Float32Array, coded: Coded, made = this.#params(value, coded)): Value {
+  #dequantized(
+    value: Value,
+    data: Float32Array,
+    coded: Coded,
+    made: ConstantParams = this.#params(value, coded),
+  ): Value {
     const { dims } = value.constant!;
     const { granularity } = coded;
     const { name } = value;
     const params = [made.scale, made.zeroPoint];
-    this.#push(name, data, coded);
+    this.#push(name, data, coded, made.sharedWith);
     const attributes: AttributeInit = {
       ...(granularity && { axis: { kind: 'int', value: granularity.axis } }),
       ...(granularity?.block && { block_size: { kind: 'int', value: granularity.block } }),
@@ -232,12 +317,24 @@ export class ConstantInserter {
     return output;
   }
 
-  #push(name: string, data: Float32Array, { dtype, granularity, scale, zeroPoint }: Coded): void {
+  #push(
+    name: string,
+    data: Float32Array,
+    { dtype, granularity, scale, zeroPoint }: Coded,
+    sharesScaleWith?: string,
+  ): void {
     const { min, max } = rangeOf(data);
     const params = granularity?.block
       ? { axis: granularity.axis, block: granularity.block, scale: [], zeroPoint: [] }
       : { scale: [...scale], zeroPoint: [...zeroPoint], ...(granularity && { axis: granularity.axis }) };
-    this.#report.push({ name, kind: 'weight', type: dtype, ...params, range: [min, max] });
+    this.#report.push({
+      name,
+      kind: 'weight',
+      type: dtype,
+      ...params,
+      range: [min, max],
+      ...(sharesScaleWith && { sharesScaleWith }),
+    });
   }
 
   #output(name: string, dims: readonly number[]): Value {

@@ -30,6 +30,8 @@ export function insertQdq(
 
 /** Scale and zero point as they stand in the model. */
 interface Params extends ScaleAndZeroPoint {
+  /** Name of the tensor that the scale was made for. */
+  name: string;
   dtype: CodeDType;
   scaleValue: Value;
   zeroPointValue: Value;
@@ -64,8 +66,11 @@ class Inserter {
     this.#options = options;
     this.#formats = new Formats(options);
     this.#domain = options.pairDomain === 'ai.onnx' ? '' : options.pairDomain;
-    const inputScale = (node: Node) => this.#scaleFor(node.requiredInput(0), node);
-    this.#constants = new ConstantInserter(graph, this.#formats, options, inputScale, this.#report);
+    const scales = {
+      ofInput: (node: Node) => this.#scaleFor(node.requiredInput(0), node),
+      of: (value: Value) => this.#paramsOf(plan.activations.get(value)!),
+    };
+    this.#constants = new ConstantInserter(graph, this.#formats, options, scales, this.#report);
   }
 
   insert(): TensorReport[] {
@@ -73,6 +78,7 @@ class Inserter {
     // Constants first: they need the original inputs.
     for (const [node, plan] of this.#plan.nodes) this.#constants.insert(node, plan);
     for (const activation of activations) this.#insertPairs(activation);
+    this.#constants.redirectFloatReaders(this.#plan.refused);
     return this.#report;
   }
 
@@ -181,15 +187,21 @@ class Inserter {
     });
   }
 
+  /** The range that the codes of a group have to cover. */
   #rangeOf(head: Value): Range | undefined {
-    return this.#plan.knownRanges.get(head) ?? this.#observed.get(head);
+    const ranges = (this.#plan.unions.get(head) ?? [head]).flatMap(
+      (value) => this.#plan.knownRanges.get(value) ?? this.#observed.get(value) ?? [],
+    );
+    if (ranges.length === 0) return undefined;
+    return { min: Math.min(...ranges.map(({ min }) => min)), max: Math.max(...ranges.map(({ max }) => max)) };
   }
 
   #paramsOf(head: Value): Params {
     let params = this.#params.get(head);
     if (!params && head.constant) {
       const { dtype, scale, zeroPoint, scales, zeroPoints } = this.#constants.operandParams(head);
-      params = { dtype, scale: scales[0], zeroPoint: zeroPoints[0], scaleValue: scale, zeroPointValue: zeroPoint };
+      const values = { scaleValue: scale, zeroPointValue: zeroPoint };
+      params = { name: head.name, dtype, scale: scales[0], zeroPoint: zeroPoints[0], ...values };
       this.#params.set(head, params);
     }
     if (!params) {
@@ -222,6 +234,7 @@ class Inserter {
   #makeParams(name: string, suffix: string, dtype: CodeDType, { scale, zeroPoint }: ScaleAndZeroPoint): Params {
     const graph = this.#graph;
     return {
+      name,
       dtype,
       scale,
       zeroPoint,
@@ -238,7 +251,12 @@ class Inserter {
     return this.#paramsOf(this.#plan.activations.get(value)!).scale;
   }
 
-  #push(name: string, { dtype, scale, zeroPoint }: Params, range: Range | undefined, receivers?: Node[]): void {
+  #push(
+    name: string,
+    { name: head, dtype, scale, zeroPoint }: Params,
+    range: Range | undefined,
+    receivers?: Node[],
+  ): void {
     this.#report.push({
       name,
       kind: 'activation',
@@ -246,6 +264,7 @@ class Inserter {
       scale: [scale],
       zeroPoint: [zeroPoint],
       ...(range ? { range: [range.min, range.max] } : {}),
+      ...(head === name ? {} : { sharesScaleWith: head }),
       ...(receivers ? { receivers: receivers.map((node) => node.name) } : {}),
     });
   }

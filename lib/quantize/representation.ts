@@ -20,6 +20,18 @@ export interface RepresentationOptions {
    * 'qdq': QuantizeLinear/DequantizeLinear pairs around float operators.
    */
   format?: 'qoperator' | 'qdq';
+  /**
+   * 'integer' (default): operators that some CPU runs on codes. 'all': also those that compute in float between DQ and Q on
+   * every CPU (ConvTranspose, normalizations, interpolation...), for accelerators that have them; of these, 'integer'
+   * stores weights as codes only.
+   */
+  operators?: 'integer' | 'all';
+  /**
+   * Which tensors share a scale besides those that only moves lie between. 'free' (default): operands of Concat, Where, Max
+   * and Min that have no other reader, which costs nothing; 'always': all of them, and the two sides of AveragePool;
+   * 'never': none.
+   */
+  shareScales?: 'free' | 'always' | 'never';
   /** Type of activations. Default 'uint8'. Those of 16 bits need format 'qdq'; the opset is raised to 21 for them. */
   activationType?: ActivationType;
   /** Type of weights. Default 'int8'. Those of 4 and 16 bits need format 'qdq'; the opset is raised to 21 for them. */
@@ -76,6 +88,8 @@ export type Representation = Required<
 
 export const REPRESENTATION_KEYS: Record<keyof RepresentationOptions, true> = {
   format: true,
+  operators: true,
+  shareScales: true,
   activationType: true,
   weightType: true,
   activationSymmetric: true,
@@ -111,6 +125,8 @@ export function resolveRepresentation(options: RepresentationOptions): Represent
   if (weightSymmetric !== undefined) flag(options, 'weightSymmetric', true);
   const resolved: Representation = {
     format: choice(options, 'format', FORMATS, 'qoperator'),
+    operators: choice(options, 'operators', ['integer', 'all'], 'integer'),
+    shareScales: choice(options, 'shareScales', ['free', 'always', 'never'], 'free'),
     activationType,
     weightType: choice(options, 'weightType', WEIGHT_TYPES, 'int8'),
     activationSymmetric: flag(options, 'activationSymmetric', false),

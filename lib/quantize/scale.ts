@@ -244,15 +244,17 @@ function forEachRun(
 
 /**
  * Weight scales such that every bias fits int32 at scale inputScale * weightScale: where a bias is too large, the weight's
- * scale grows. Returns the same array when nothing has to change. `bias` has one element per channel, or the weight has
- * one scale for all.
+ * scale grows. Returns the same array when nothing has to change. Element i of `bias` belongs to scale i modulo their number.
  */
 export function guardBiasRange(weightScale: Float32Array, inputScale: number, bias: Float32Array): Float32Array {
   const perTensor = weightScale.length === 1;
   let guarded = weightScale;
   for (let c = 0; c < weightScale.length; c++) {
-    const { min, max } = rangeOf(perTensor ? bias : bias.subarray(c, c + 1));
-    const largest = 2 * Math.max(Math.abs(min), Math.abs(max));
+    let most = 0;
+    for (let i = c; i < bias.length; i += weightScale.length) {
+      if (Math.abs(bias[i]) < INFINITY) most = Math.max(most, Math.abs(bias[i]));
+    }
+    const largest = 2 * most;
     // Onnxruntime's tool has this product in double for one scale, and in float32 for scales of channels.
     const margin = perTensor ? 1.0001 * largest : Math.fround(Math.fround(1.0001) * Math.fround(largest));
     const smallest = margin / (2 * INT32_MAX);

@@ -178,13 +178,15 @@ async function observeMissing(
 /** How operators take part. */
 export function participation(
   options: ResolvedStaticOptions,
-): Pick<PlanOptions, 'traitOf' | 'isForced' | 'pullUp' | 'clampsStayFloat'> {
-  const { compat, format, activationSymmetric, nnapiSigmoid } = options;
-  if (!compat) return { traitOf: (node) => lookupOp(node)?.quant };
+): Pick<PlanOptions, 'traitOf' | 'isForced' | 'pullUp' | 'clampsStayFloat' | 'operators' | 'shareScales'> {
+  const { compat, format, activationSymmetric, nnapiSigmoid, operators, shareScales } = options;
+  if (!compat) return { traitOf: (node) => lookupOp(node)?.quant, operators, shareScales };
   return {
     traitOf: (node) => onnxruntimeTrait(node, format, nnapiSigmoid),
     isForced: (node) => isForced(node, format),
     pullUp: false,
+    operators: 'all',
+    shareScales: 'never',
     clampsStayFloat: format === 'qoperator' && activationSymmetric,
   };
 }
@@ -215,9 +217,12 @@ async function rangesOf(graph: Graph, plan: QuantPlan, options: ResolvedStaticOp
 }
 
 /** What is left to observe once overrides have said what they prescribe. */
-function observedOf({ observed, activations }: QuantPlan, formats: Formats): Value[] {
+function observedOf({ observed, activations, unions }: QuantPlan, formats: Formats): Value[] {
   const needed = new Set<Value>();
-  for (const [value, head] of activations) if (formats.needsRange(value.name, head.name)) needed.add(head);
+  for (const [value, head] of activations) {
+    if (!formats.needsRange(value.name, head.name)) continue;
+    for (const member of unions.get(head) ?? [head]) needed.add(member);
+  }
   return observed.filter((value) => needed.has(value));
 }
 

@@ -25,6 +25,8 @@ export interface TensorReport {
   receivers?: string[];
   /** What the codes cover: the calibrated range (activations), or the extremes of the data (weights). Absent for biases. */
   range?: [number, number];
+  /** Name of the activation whose scale this tensor has, when it is another's. */
+  sharesScaleWith?: string;
 }
 
 /** A node that stays in float, and why. */

@@ -143,6 +143,19 @@ export function addQuantize(program: Command, context: CommandContext): void {
     )
     .addOption(new Option('--compat <tool>', 'scales and codes of another tool, bit for bit').choices(['onnxruntime']))
     .option('--overrides <file>', 'JSON with exceptions by tensor', parseJsonFile)
+    .addOption(
+      new Option(
+        '--operators <which>',
+        'integer: those that CPUs run on codes; all: also those that stay float between Q/DQ',
+      )
+        .choices(['integer', 'all'])
+        .default('integer'),
+    )
+    .addOption(
+      new Option('--share-scales <where>', 'operands of Concat, Where, Max, Min: free: where it costs nothing')
+        .choices(['free', 'always', 'never'])
+        .default('free'),
+    )
     .option(
       '--include <selectors>',
       'the only nodes to quantize: name, pattern with * or ?, regex:..., type:Conv, between:tensor..tensor; comma-separated, repeatable',

@@ -15,6 +15,7 @@ export function defineArgExtremum(type: string, isBetter: (a: number, b: number)
   return defineOp({
     type,
     since: [1, 11, 12, 13],
+    quant: { kind: 'agnostic' },
     inferShape(context) {
       const { node } = context;
       const { shape } = context.input(0);

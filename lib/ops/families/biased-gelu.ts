@@ -10,6 +10,7 @@ export function defineBiasedGelu(type: string, kind: UnaryStep['kind'], compute:
     type,
     domain: 'com.microsoft',
     since: [1],
+    quant: { kind: 'elementwise', floatOnly: (node) => node.input(1) !== null },
     inferShape: (context) => [typeOf(context)],
     run([x, bias], { node }) {
       const sum = bias ? combine(x!, bias, { float: (a, b) => a + b }, node) : x!;

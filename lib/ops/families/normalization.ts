@@ -1,4 +1,16 @@
-/** Normalization of rows to mean 0 and variance 1, in double. */
+/** Normalization of rows to mean 0 and variance 1, in double; how normalizations are quantized where that is wanted. */
+import type { ComputeTrait } from '../define-op';
+
+/** Scale (input 1) as a weight, bias (input 2) as int32: accelerators expect this; CPUs normalize floats. */
+export const NORMALIZATION_TRAIT: ComputeTrait = {
+  kind: 'compute',
+  weight: 1,
+  bias: 2,
+  axis: 0,
+  perChannel: false,
+  inputs: [0, 1, 2],
+  floatOnly: () => true,
+};
 
 /** (x - mean) / sqrt(var + epsilon) for each row of `size` elements, with both statistics per row. */
 export function normalizeRows(

@@ -6,6 +6,7 @@ import { allocate, type DataOf, type DType } from '../../tensor/dtype';
 import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from '../../tensor/float16';
 import { Tensor } from '../../tensor/tensor';
 import { Q8Error } from '../../errors';
+import type { Value } from '../../graph/graph';
 
 export function isBigInt(dtype: DType): dtype is 'int64' | 'uint64' {
   return dtype === 'int64' || dtype === 'uint64';
@@ -72,4 +73,9 @@ function firstElement(tensor: Tensor): Tensor {
 
 function noNumbers(dtype: DType): Q8Error {
   return new Q8Error('ERR_Q8_UNSUPPORTED_DTYPE', `Expected numbers but received a tensor of type ${dtype}.`);
+}
+
+/** Whether a value is one constant number that does not change the shape of what it is combined with. */
+export function isScalarConstant(value: Value | null): boolean {
+  return value?.constant?.size === 1 && value.constant.dims.length <= 1;
 }

@@ -36,7 +36,7 @@ export function defineView(init: {
   return defineOp({
     type: init.type,
     since: init.since,
-    quant: { kind: 'agnostic', inputs: [0] },
+    quant: { kind: 'agnostic' },
     inferShape(context) {
       const { dtype, shape } = context.input(0);
       return [{ dtype, shape: shape && init.infer(context, shape) }];
