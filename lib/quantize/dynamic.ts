@@ -44,6 +44,10 @@ interface WeightForm {
   dtype: QuantizedDType;
   symmetric: boolean;
   axis: number | undefined;
+  /** Whether int8 codes are written as uint8, 128 higher, for operators without int8 kernels. */
+  isShifted?: boolean;
+  /** Default: as the options say. */
+  reduceRange?: boolean;
   /** Shape of the scale, so that it multiplies the product by broadcasting. */
   scaleDims?: readonly number[];
 }
@@ -152,11 +156,14 @@ class DynamicQuantizer {
     if (bias && !bias.constant) return 'its bias is not constant';
     const [channels] = weight.dims;
     const perChannel = [channels, ...weight.dims.slice(2).map(() => 1)];
-    const form = {
-      dtype: 'uint8',
-      symmetric: this.#options.weightSymmetric,
-      ...(this.#options.perChannel ? { axis: 0, scaleDims: perChannel } : { axis: undefined }),
-    } as const;
+    const { weightSymmetric: symmetric, weightType, compat } = this.#options;
+    const form: WeightForm = compat
+      ? { dtype: weightType, symmetric, axis: undefined, isShifted: weightType === 'int8' }
+      : {
+          dtype: 'uint8',
+          symmetric,
+          ...(this.#options.perChannel ? { axis: 0, scaleDims: perChannel } : { axis: undefined }),
+        };
     const constant = this.#weight(node.requiredInput(1), 'convolution', form, () => weight);
     const activation = this.#activation(node.requiredInput(0));
     graph.removeNode(node);
@@ -175,7 +182,11 @@ class DynamicQuantizer {
   /** A table: one scale for all, asymmetric, since nothing is multiplied with its codes. */
   #gather(node: Node, table: Tensor<'float32'>): true | string {
     const { name, output } = node;
-    const form = { dtype: this.#options.weightType, symmetric: false, axis: undefined };
+    const { compat, weightType } = this.#options;
+    // Onnxruntime's tool takes tables for activations.
+    const form: WeightForm = compat
+      ? { dtype: 'uint8', symmetric: false, axis: undefined, reduceRange: false }
+      : { dtype: weightType, symmetric: false, axis: undefined };
     const { codes, scale, zeroPoint } = this.#weight(node.requiredInput(0), 'table', form, () => table);
     this.#graph.removeNode(node);
     const picked = this.#graph.newValue(`${name}_quantized`, { dtype: form.dtype, shape: output.type?.shape });
@@ -368,11 +379,15 @@ class DynamicQuantizer {
   }
 
   #quantize(name: string, { data, dims }: Tensor<'float32'>, form: WeightForm): Weight {
-    const { dtype, symmetric, axis } = form;
-    const { reduceRange } = this.#options;
+    const { symmetric, axis, isShifted, reduceRange = this.#options.reduceRange } = form;
     const granularity = axis === undefined ? undefined : { axis };
-    const { scale, zeroPoint } = weightScales(data, dims, granularity, { dtype, symmetric, reduceRange });
-    const codes = quantizeWeight(data, dims, granularity, { scale, zeroPoint, dtype });
+    const made = { symmetric, reduceRange, dtype: form.dtype, zeroChannelsApart: this.#options.compat !== undefined };
+    const params = weightScales(data, dims, granularity, made);
+    const signed = quantizeWeight(data, dims, granularity, { ...params, dtype: form.dtype });
+    const { scale } = params;
+    const dtype = isShifted ? 'uint8' : form.dtype;
+    const codes = isShifted ? Uint8Array.from(signed, (code) => code + 128) : signed;
+    const zeroPoint = isShifted ? Uint8Array.from(params.zeroPoint, (code) => code + 128) : params.zeroPoint;
     const { min, max } = rangeOf(data);
     this.#tensors.push({
       name,
@@ -384,8 +399,8 @@ class DynamicQuantizer {
       range: [min, max],
     });
     const scaleDims = form.scaleDims ?? (axis === undefined ? [] : [scale.length]);
-    // Scales per channel go with symmetric codes, whose zero points are all the same.
-    const zero = new Tensor(dtype, [zeroPoint[0] ?? 0], []);
+    const isUniform = zeroPoint.every((code) => code === zeroPoint[0]);
+    const zero = isUniform ? new Tensor(dtype, [zeroPoint[0] ?? 0], []) : new Tensor(dtype, [...zeroPoint]);
     return {
       codes: this.#graph.newConstant(`${name}_quantized`, new Tensor(dtype, codes as Uint8Array, dims)),
       scale: this.#graph.newConstant(`${name}_scale`, new Tensor('float32', scale, scaleDims)),

@@ -129,6 +129,8 @@ export interface DynamicQuantizeOptions extends SelectQuantizeOptions {
   weightSymmetric?: boolean;
   /** 7-bit weights, exact on CPUs whose int8 kernels saturate. Default false. */
   reduceRange?: boolean;
+  /** 'onnxruntime': scales, zero points and codes of ONNX Runtime's Python tool (1.30), bit by bit. */
+  compat?: 'onnxruntime';
 }
 
 /**
@@ -196,7 +198,7 @@ interface RefineOptions {
   analyze: { latency: boolean } | undefined;
 }
 
-export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors>, Selectors> &
+export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors | 'compat'>, Selectors> &
   SelectionOptions;
 export type ResolvedWeightOnlyOptions = Omit<
   Resolved<WeightOnlyQuantizeOptions, Common | Selectors | 'blockSize'>,
@@ -229,6 +231,7 @@ const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
   perChannel: true,
   weightSymmetric: true,
   reduceRange: true,
+  compat: true,
 };
 export const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   ...SELECT_KEYS,
@@ -361,8 +364,10 @@ function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOn
 function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions {
   const weightType = choice(options, 'weightType', ['int8', 'uint8'], 'int8');
   const perChannel = flag(options, 'perChannel', true);
-  const weightSymmetric = flag(options, 'weightSymmetric', perChannel || weightType === 'int8');
-  if (perChannel && !weightSymmetric) {
+  const compat = options.compat && choice(options, 'compat', ['onnxruntime'] as const, undefined);
+  const isSymmetric = (perChannel && !compat) || weightType === 'int8';
+  const weightSymmetric = flag(options, 'weightSymmetric', isSymmetric);
+  if (perChannel && !weightSymmetric && !compat) {
     throw expected('true', 'the option weightSymmetric', false, {
       hint: 'onnxruntime refuses weights whose zero point differs between channels; use perChannel: false.',
     });
@@ -375,6 +380,7 @@ function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions
     perChannel,
     weightSymmetric,
     reduceRange: flag(options, 'reduceRange', false),
+    compat,
   };
 }
 
