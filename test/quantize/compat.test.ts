@@ -44,10 +44,13 @@ function digest(constants: ReadonlyMap<string, Tensor>, base: string, withScale:
   if (withScale) {
     const [scale, zeroPoint] = [constants.get(`${base}_scale`), constants.get(`${base}_zero_point`)];
     if (!scale || !zeroPoint) return undefined;
+    // MatMulInteger takes one zero point for all columns where they are the same.
+    const zeros = [...(zeroPoint.data as Int8Array)];
+    const spread = zeros.length === 1 ? new Array<number>(scale.size).fill(zeros[0]) : zeros;
     hash
       .update(`${zeroPoint.type}|`)
       .update(bytes(scale))
-      .update(`|${[...(zeroPoint.data as Int8Array)].join(',')}`);
+      .update(`|${spread.join(',')}`);
   } else {
     if (!codes) return undefined;
     hash.update(codes.type);
