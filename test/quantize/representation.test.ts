@@ -34,8 +34,8 @@ async function quantizeNet(net: TestNetwork, options: Options, least = 15) {
   const named = (name: string) => nodes.find((node) => node.name === name)!;
   const params = (node: Node) => ({
     type: node.input(2)?.constant?.type,
-    scale: (node.input(1)?.constant?.data as Float32Array)[0],
-    zeroPoint: (node.input(2)?.constant?.data as Uint8Array)[0],
+    scale: (node.requiredInput(1).constant!.data as Float32Array)[0],
+    zeroPoint: (node.requiredInput(2).constant!.data as Uint8Array)[0],
   });
   const of = (name: string, kind = 'activation') => report.tensors.find((t) => t.name === name && t.kind === kind);
   return { graph, nodes, named, params, report, of };
