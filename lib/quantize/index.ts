@@ -47,6 +47,7 @@ export type {
   WeightOnlyQuantizeOptions,
 } from './options';
 export type { NodeDescription, NodeSelector, RegionSelector } from './select';
+export { type PreparedModel, type PrepareOptions, prepareModel } from './prepare-model';
 export type { CalibrationRanges, RangesSource } from './ranges';
 export { type CalibrationTableOptions, writeCalibrationTable } from './tensorrt-table';
 

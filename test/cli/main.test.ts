@@ -136,6 +136,8 @@ describe('the command q8', function () {
     const imported = report('qdq.onnx', '-o', 'imported.onnx', '--mode', 'qat');
     assert.deepEqual(imported.quantizedNodes, qdq.quantizedNodes);
     assert.equal(q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'dynamic', '--random', '1']).status, 2);
+    const prepared = report('float.onnx', '-o', 'prepared.onnx', '--prepare-only');
+    assert.ok(prepared.nodes.after < prepared.nodes.before);
     const { status, stderr } = q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'qat', '--format', 'qdq']);
     assert.equal(status, 1);
     assert.match(stderr, /Expected QuantizeLinear and DequantizeLinear nodes/);

@@ -5,6 +5,7 @@ import { basename, dirname } from 'node:path';
 import { type Command, Option } from 'commander';
 import {
   explain,
+  prepareModel,
   type QuantizationPlan,
   type QuantizeOptions,
   type QuantizeReport,
@@ -37,6 +38,7 @@ type QuantizeFlags = DataFlags & {
   saveRanges?: string;
   config?: string;
   dryRun?: boolean;
+  prepareOnly?: boolean;
   report?: string;
   latency?: boolean;
   minSqnr?: number;
@@ -51,6 +53,7 @@ const OWN_FLAGS = new Set<string>([
   'calibration',
   'config',
   'dryRun',
+  'prepareOnly',
   'report',
   'latency',
   'minSqnr',
@@ -162,6 +165,10 @@ export function addQuantize(program: Command, context: CommandContext): void {
       collectSelectors,
     )
     .option('--exclude <selectors>', 'nodes that stay in float, selected likewise', collectSelectors)
+    .option(
+      '--prepare-only',
+      'write the float model as it is before quantization, whose names of nodes are those to select by',
+    )
     .option('--external-data', 'large tensors go to a side file (default: only beyond 2 GiB)')
     .option(
       '--algorithms <names>',
@@ -185,7 +192,8 @@ export function addQuantize(program: Command, context: CommandContext): void {
         ),
       );
       const options = { ...given, mode: flags.mode } as QuantizeOptions;
-      if (flags.dryRun) await dryRun(model, options, context);
+      if (flags.prepareOnly) await prepareOnly(model, flags.output, context);
+      else if (flags.dryRun) await dryRun(model, options, context);
       else
         await run(
           model,
@@ -255,6 +263,20 @@ function refinement({ mode, report, latency, minSqnr }: QuantizeFlags): Partial<
     ...(report ? { analyze: { latency: latency === true } } : {}),
     ...(minSqnr === undefined ? {} : { accuracy: { minSqnr } }),
   };
+}
+
+/** Writes the float model as the quantizer would take it. */
+async function prepareOnly(
+  model: string,
+  output: string | undefined,
+  { terminal, isJson }: CommandContext,
+): Promise<void> {
+  if (output === undefined) throw new UsageError('Give the place of the prepared model with --output.');
+  checkOutput(model, output);
+  const { model: prepared, opset, nodes } = await prepareModel(model);
+  await writeFile(output, prepared);
+  if (isJson) terminal.printJson({ opset, nodes });
+  else terminal.print(`${output}: opset ${opset}, ${nodes.before} -> ${nodes.after} nodes`);
 }
 
 /** @throws UsageError when data is given to a mode that uses none, or none to one that needs some. */

@@ -1,0 +1,56 @@
+/** prepareModel(): the form that the quantizer works on, as a model of its own. */
+import { checkOptionKeys, expected } from '../errors';
+import { graphFromProto } from '../graph/from-proto';
+import { graphToProto } from '../graph/to-proto';
+import { readModel } from '../onnx/read';
+import { writeModel } from '../onnx/write';
+import { prepare } from '../passes';
+import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
+import { forgetLoaded } from '../tensor/tensor';
+
+export interface PrepareOptions {
+  /** Opset of ai.onnx to reach, 17 to 21; newer models stay as they are. Default: the one that quantize() works with. */
+  opset?: number;
+  /** Folder of the model's side files, for a model given as bytes. */
+  baseDirectory?: string;
+}
+
+export interface PreparedModel {
+  /** The bytes of the prepared float model. */
+  model: Uint8Array;
+  /** Its opset of ai.onnx. */
+  opset: number;
+  /** How many nodes there were, and are. */
+  nodes: { before: number; after: number };
+}
+
+/**
+ * Prepares a float model as quantize() does before anything else: constants become initializers, old opsets new ones, shapes
+ * are inferred (symbolic sizes too), constants folded, BatchNormalization and constant Mul, Div, Add and Sub folded into the
+ * convolution or Gemm before them, HardSwish and LayerNormalization recognized, and what does nothing is removed. Every node
+ * gets a stable name: names to select by are those of this model. Inputs and outputs stay, results up to float32 rounding.
+ *
+ * @param model path of an .onnx file, or its bytes.
+ * @throws ERR_Q8_INVALID_ARGUMENT for wrong options; ERR_Q8_BAD_MODEL and ERR_Q8_UNSUPPORTED_OP for models that cannot be
+ * read or upgraded.
+ */
+export async function prepareModel(model: string | Uint8Array, options: PrepareOptions = {}): Promise<PreparedModel> {
+  checkOptionKeys(options, new Set(['opset', 'baseDirectory']), 'prepareModel()');
+  const { opset, baseDirectory } = options;
+  if (typeof model !== 'string' && !(model instanceof Uint8Array))
+    throw expected('a path or a Uint8Array', 'the model', model);
+  if (opset !== undefined && !(Number.isSafeInteger(opset) && opset >= 17 && opset <= NEWEST_UPGRADE)) {
+    throw expected(`an opset from 17 to ${NEWEST_UPGRADE}`, 'the option opset', opset);
+  }
+  if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
+    throw expected('a string', 'the option baseDirectory', baseDirectory);
+  }
+  const loaded = await readModel(model, { isLazy: true, ...(baseDirectory !== undefined && { baseDirectory }) });
+  const graph = graphFromProto(loaded.model);
+  const before = graph.nodes.size;
+  prepare(graph);
+  if (opset !== undefined) upgradeOpset(graph, opset);
+  const bytes = writeModel(graphToProto(graph));
+  forgetLoaded();
+  return { model: bytes, opset: graph.opset(), nodes: { before, after: graph.nodes.size } };
+}
