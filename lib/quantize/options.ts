@@ -71,7 +71,8 @@ export interface SelectQuantizeOptions extends CommonQuantizeOptions {
   exclude?: NodeSelector | readonly NodeSelector[];
   /**
    * Whether attention, Gelu, and normalizations of sums become operators of com.microsoft before anything is quantized.
-   * Default true in mode 'dynamic', where it makes QAttention reachable, else false. Selectors see the model before it.
+   * Default true in mode 'dynamic' without `compat`, where it makes QAttention reachable, else false. Selectors see the
+   * model before it.
    */
   fuseTransformers?: boolean;
 }
@@ -375,7 +376,7 @@ function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions
   return {
     mode: 'dynamic',
     ...resolveCommon(options),
-    ...resolveSelection(options, true),
+    ...resolveSelection(options, !compat),
     weightType,
     perChannel,
     weightSymmetric,
