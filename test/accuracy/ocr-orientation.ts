@@ -10,6 +10,7 @@ export const ocrOrientation: Task = {
   metric: 'accuracy',
   model: MODEL,
   calibration: calibrationFeeds,
+  best: { algorithms: ['correctBias'] },
   async evaluate(session, share) {
     const scores: Record<string, number> = {};
     for (const noise of NOISE_LEVELS) {

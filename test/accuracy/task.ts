@@ -1,5 +1,5 @@
 /** What an accuracy task is: a model, data to calibrate with, and a score that larger is better for. */
-import type { CalibrationFeed, InferenceSession } from '../../lib';
+import type { CalibrationFeed, InferenceSession, StaticQuantizeOptions } from '../../lib';
 
 export interface Task {
   name: string;
@@ -11,6 +11,8 @@ export interface Task {
   calibration(): Iterable<CalibrationFeed>;
   /** Scores from 0 to 1 by condition, like the level of noise. `share` (0 to 1) shrinks the test for a quick look. */
   evaluate(session: InferenceSession, share: number): Promise<Record<string, number>>;
+  /** The setting that `docs/quantizer.md` names where defaults lose too much; chosen on other data than is judged on. */
+  best?: Omit<StaticQuantizeOptions, 'mode' | 'calibration'>;
   /** Whether dynamic quantization is of interest: transformers. */
   dynamic?: boolean;
 }
