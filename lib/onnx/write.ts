@@ -99,8 +99,15 @@ function fetched(model: ModelProto): ModelProto {
   return { ...model, graph: { ...model.graph, initializer } };
 }
 
-/** Bytes that a model takes on the disk, side file included (without the gaps between its tensors). */
+/** Models up to this size are encoded to see how large they are: exact, and cheap enough. */
+const ENCODED_FOR_SIZE = 2 ** 26;
+
+/**
+ * Bytes that a model takes on the disk: exactly, or for a large one the side file included, without the gaps between its
+ * tensors and with what it takes to refer to them.
+ */
 export function modelSize(model: ModelProto): number {
+  if (tensorBytes(model) <= ENCODED_FOR_SIZE) return writeModel(model).byteLength;
   const { model: slim, segments } = externalize(model, '', 1);
   return writeModel(slim).byteLength + segments.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
