@@ -19,6 +19,11 @@ export const ocrRecognition: Task = {
   name: 'ocr recognition',
   metric: '1 - CER',
   model: path.join(ASSETS, 'ch_PP-OCRv4_rec_infer.onnx'),
+  best: {
+    calibrationMethod: 'percentile',
+    algorithms: ['correctBias'],
+    exclude: [{ opType: 'Softmax' }, 'p2o.Conv.0', 'p2o.Conv.1'],
+  },
   *calibration() {
     for (let i = 0; i < CALIBRATION_LINES; i++) {
       yield { x: renderLine(CALIBRATION_FROM + i, NOISE_LEVELS[i % NOISE_LEVELS.length]).pixels };
