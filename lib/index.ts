@@ -28,6 +28,7 @@ export {
   type CalibrationMethod,
   type CalibrationRanges,
   type CalibrationTableOptions,
+  type CpuTargetName,
   type DynamicQuantizeOptions,
   type FloatNodeReport,
   type NodeDescription,
@@ -48,6 +49,8 @@ export {
   type RangesSource,
   type RegionSelector,
   type StaticQuantizeOptions,
+  type SettingReport,
+  type TargetName,
   type TensorReport,
   writeCalibrationTable,
 } from './quantize';

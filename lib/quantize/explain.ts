@@ -1,6 +1,6 @@
 /** What quantize() would do with a model, without data and without doing it. */
 import type { Node } from '../graph/graph';
-import type { FloatNodeReport, QuantizeReport } from '../report/quantize-report';
+import type { FloatNodeReport, QuantizeReport, SettingReport } from '../report/quantize-report';
 import type { CodeDType } from '../tensor/dtype';
 import { Formats } from './formats';
 import { quantize } from './index';
@@ -31,6 +31,8 @@ export interface QuantizationPlan {
   format: QuantizeReport['format'];
   activationType?: string;
   weightType?: string;
+  /** In modes 'static' and 'dynamic': how tensors will be represented, and why. */
+  settings?: readonly SettingReport[];
   /** How many nodes will be quantized, by operator type. */
   quantizedNodes: Record<string, number>;
   floatNodes: FloatNodeReport[];
@@ -49,8 +51,16 @@ export interface QuantizationPlan {
 export async function explain(model: string | Uint8Array, options: QuantizeOptions): Promise<QuantizationPlan> {
   if (options?.mode !== 'static') {
     const { report } = await quantize(model, options);
-    const { mode, format, activationType, weightType, quantizedNodes, floatNodes } = report;
-    return { mode, format, activationType, weightType, quantizedNodes, floatNodes };
+    const { mode, format, activationType, weightType, settings, quantizedNodes, floatNodes } = report;
+    return {
+      mode,
+      format,
+      activationType,
+      weightType,
+      ...(settings && { settings }),
+      quantizedNodes,
+      floatNodes,
+    };
   }
   const resolved = resolveOptions({ ...options, calibration: options.calibration ?? [] }) as ResolvedStaticOptions;
   const { graph, selection, floatInSubgraphs } = await loadGraph(model, resolved);
@@ -62,12 +72,13 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
   const quantizedNodes: Record<string, number> = {};
   for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
   const formats = new Formats(resolved);
-  const { mode, format, activationType, weightType } = resolved;
+  const { mode, format, activationType, weightType, settings } = resolved;
   return {
     mode,
     format,
     activationType,
     weightType,
+    settings,
     quantizedNodes,
     floatNodes: [
       ...plan.floatNodes.map(({ node: { name, op }, reason }) => ({ name, op, reason })),

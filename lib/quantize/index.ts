@@ -32,6 +32,7 @@ export type {
   CalibrationMethod,
   FloatNodeReport,
   QuantizeReport,
+  SettingReport,
   TensorReport,
 } from '../report/quantize-report';
 export type { AccuracyOptions } from './algorithms/revert-layers';
@@ -49,6 +50,7 @@ export type {
 export type { NodeDescription, NodeSelector, RegionSelector } from './select';
 export { type PreparedModel, type PrepareOptions, prepareModel } from './prepare-model';
 export type { CalibrationRanges, RangesSource } from './ranges';
+export type { CpuTargetName, TargetName } from './targets';
 export { type CalibrationTableOptions, writeCalibrationTable } from './tensorrt-table';
 
 export interface QuantizeResult {
@@ -182,14 +184,14 @@ async function quantizeGraph(
 ): Promise<{ result: ModeReport; ranges?: CalibrationRanges }> {
   switch (options.mode) {
     case 'static': {
-      const { format, activationType, weightType, perChannel } = options;
+      const { format, activationType, weightType, perChannel, settings } = options;
       const { report, ranges } = await quantizeStatic(graph, options, refusal, digest());
-      return { result: { format, activationType, weightType, perChannel, ...report }, ranges };
+      return { result: { format, activationType, weightType, perChannel, settings, ...report }, ranges };
     }
     case 'dynamic': {
-      const { weightType, perChannel } = options;
+      const { weightType, perChannel, settings } = options;
       const result = quantizeDynamic(graph, options, refusal);
-      return { result: { format: 'qoperator', activationType: 'uint8', weightType, perChannel, ...result } };
+      return { result: { format: 'qoperator', activationType: 'uint8', weightType, perChannel, settings, ...result } };
     }
     case 'weightOnly':
       return { result: { format: options.format, ...quantizeWeightOnly(graph, options, refusal) } };

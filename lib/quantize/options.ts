@@ -5,7 +5,7 @@
 import type { BlockAlgorithm } from './blocks';
 import { checkOptionKeys, expected } from '../errors';
 import type { InputSpec } from '../readers/inputs';
-import type { AlgorithmName, CalibrationMethod } from '../report/quantize-report';
+import type { AlgorithmName, CalibrationMethod, SettingReport } from '../report/quantize-report';
 import type { QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
 import { choice, flag } from './option-checks';
@@ -19,6 +19,7 @@ import {
   type RepresentationOptions,
   resolveRepresentation,
 } from './representation';
+import { type CpuTargetName, listSettings, type TargetName, withTarget } from './targets';
 
 /** One calibration sample: a tensor for every input of the model. */
 export type CalibrationFeed = Readonly<Record<string, Tensor>>;
@@ -81,6 +82,11 @@ export interface SelectQuantizeOptions extends CommonQuantizeOptions {
 export interface StaticQuantizeOptions extends SelectQuantizeOptions, RepresentationOptions {
   mode: 'static';
   /**
+   * What the model is made for. Sets the options of representation that suit it, but for those given; the report lists them
+   * (`settings`). Default: none of these, which is right for q8 on every CPU.
+   */
+  target?: TargetName;
+  /**
    * Samples of what the model will see; 100 to 500 are usual. Read once; memory does not grow with their number. May be
    * left out when `ranges` has all ranges.
    */
@@ -122,6 +128,8 @@ export interface StaticQuantizeOptions extends SelectQuantizeOptions, Representa
  */
 export interface DynamicQuantizeOptions extends SelectQuantizeOptions {
   mode: 'dynamic';
+  /** The CPU that the model is made for. Sets the next options, but for those given. */
+  target?: CpuTargetName;
   /** Type of weights. Default 'int8'. */
   weightType?: QuantizedDType;
   /** One weight scale per output channel. Default true. */
@@ -184,12 +192,20 @@ type Resolved<T, Optional extends keyof T> = T & Required<Omit<T, Optional>>;
 type Common = keyof CommonQuantizeOptions;
 type Selectors = keyof SelectionOptions;
 export type ResolvedStaticOptions = Omit<
-  Resolved<Omit<StaticQuantizeOptions, 'ranges' | keyof RepresentationOptions>, Common | Selectors | 'calibration'>,
+  Resolved<
+    Omit<StaticQuantizeOptions, 'target' | 'ranges' | keyof RepresentationOptions>,
+    Common | Selectors | 'calibration'
+  >,
   Selectors | keyof RefineOptions
 > &
   RefineOptions &
   Representation &
-  SelectionOptions & { ranges?: CalibrationRanges };
+  SelectionOptions & { ranges?: CalibrationRanges } & Settings;
+
+/** What the report tells about the options. */
+interface Settings {
+  settings: readonly SettingReport[];
+}
 
 /** How the result is made better and looked at. */
 interface RefineOptions {
@@ -199,8 +215,12 @@ interface RefineOptions {
   analyze: { latency: boolean } | undefined;
 }
 
-export type ResolvedDynamicOptions = Omit<Resolved<DynamicQuantizeOptions, Common | Selectors | 'compat'>, Selectors> &
-  SelectionOptions;
+export type ResolvedDynamicOptions = Omit<
+  Resolved<Omit<DynamicQuantizeOptions, 'target'>, Common | Selectors | 'compat'>,
+  Selectors
+> &
+  SelectionOptions &
+  Settings;
 export type ResolvedWeightOnlyOptions = Omit<
   Resolved<WeightOnlyQuantizeOptions, Common | Selectors | 'blockSize'>,
   Selectors
@@ -228,6 +248,7 @@ const SELECT_KEYS: Record<keyof SelectQuantizeOptions | 'mode', true> = {
 };
 const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
   ...SELECT_KEYS,
+  target: true,
   weightType: true,
   perChannel: true,
   weightSymmetric: true,
@@ -237,6 +258,7 @@ const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
 export const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   ...SELECT_KEYS,
   ...REPRESENTATION_KEYS,
+  target: true,
   calibration: true,
   ranges: true,
   calibrationMethod: true,
@@ -362,7 +384,8 @@ function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOn
   };
 }
 
-function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions {
+function resolveDynamic(given: DynamicQuantizeOptions): ResolvedDynamicOptions {
+  const options = withTarget(given);
   const weightType = choice(options, 'weightType', ['int8', 'uint8'], 'int8');
   const perChannel = flag(options, 'perChannel', true);
   const compat = options.compat && choice(options, 'compat', ['onnxruntime'] as const, undefined);
@@ -373,19 +396,24 @@ function resolveDynamic(options: DynamicQuantizeOptions): ResolvedDynamicOptions
       hint: 'onnxruntime refuses weights whose zero point differs between channels; use perChannel: false.',
     });
   }
-  return {
-    mode: 'dynamic',
-    ...resolveCommon(options),
-    ...resolveSelection(options, !compat),
+  const representation = {
     weightType,
     perChannel,
     weightSymmetric,
     reduceRange: flag(options, 'reduceRange', false),
+  };
+  return {
+    mode: 'dynamic',
+    ...resolveCommon(options),
+    ...resolveSelection(options, !compat),
+    ...representation,
     compat,
+    settings: listSettings(given, representation),
   };
 }
 
-function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
+function resolveStatic(given: StaticQuantizeOptions): ResolvedStaticOptions {
+  const options = withTarget(given);
   const representation = resolveRepresentation(options);
   const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
   const { calibration, threads = 0 } = options;
@@ -415,6 +443,7 @@ function resolveStatic(options: StaticQuantizeOptions): ResolvedStaticOptions {
     calibrationMethod,
     ...method,
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
+    settings: listSettings(given, representation),
   };
 }
 

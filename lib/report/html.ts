@@ -4,7 +4,7 @@
  */
 import type { Analysis, TensorAnalysis, WeightAnalysis } from './analysis';
 import { outputSqnr } from './analysis';
-import type { QuantizeReport } from './quantize-report';
+import type { QuantizeReport, SettingReport } from './quantize-report';
 import { escapeHtml, formatDb, grade, layerChart, rangeChart } from './svg';
 
 export interface HtmlReport {
@@ -158,11 +158,24 @@ function floatNodes({ floatNodes: nodes }: QuantizeReport): string {
 }
 
 function settings(report: QuantizeReport): string {
-  const rows = settingsOf(report);
-  return `<section><h2>Settings</h2>${table(rows, [
-    { header: 'setting', cell: ([name]) => `<b>${escapeHtml(name)}</b>`, key: ([name]) => name },
-    { header: 'value', cell: ([, value]) => escapeHtml(value), key: ([, value]) => value },
-  ])}</section>`;
+  const columns: Column<Setting>[] = [
+    { header: 'setting', cell: ({ name }) => `<b>${escapeHtml(name)}</b>`, key: ({ name }) => name },
+    { header: 'value', cell: ({ value }) => escapeHtml(value), key: ({ value }) => value },
+  ];
+  if (report.settings) {
+    columns.push(
+      { header: 'from', cell: ({ from = '' }) => from, key: ({ from = '' }) => from },
+      { header: 'reason', cell: ({ reason = '' }) => escapeHtml(reason), key: ({ reason = '' }) => reason },
+    );
+  }
+  return `<section><h2>Settings</h2>${table(settingsOf(report), columns)}</section>`;
+}
+
+interface Setting {
+  name: string;
+  value: string;
+  from?: SettingReport['from'];
+  reason?: string;
 }
 
 /** Everything of the report that is a setting. */
@@ -173,7 +186,9 @@ function settingsOf({
   weightType,
   perChannel,
   calibration,
-}: QuantizeReport): [string, string][] {
+  settings = [],
+}: QuantizeReport): Setting[] {
+  const listed = new Set(settings.map(({ name }) => name));
   const rows: [string, unknown][] = [
     ['mode', mode],
     ['format', format],
@@ -184,7 +199,15 @@ function settingsOf({
     ['calibration samples', calibration?.samples],
     ['engine', calibration?.engine],
   ];
-  return rows.flatMap(([name, value]): [string, string][] => (value === undefined ? [] : [[name, String(value)]]));
+  return [
+    ...rows.flatMap(([name, value]) =>
+      value === undefined || listed.has(name) ? [] : [{ name, value: String(value) }],
+    ),
+    ...settings.map(({ value, ...setting }) => ({
+      ...setting,
+      value: typeof value === 'object' ? JSON.stringify(value) : String(value),
+    })),
+  ];
 }
 
 function table<Row>(rows: readonly Row[], columns: readonly Column<Row>[]): string {

@@ -64,6 +64,14 @@ export interface AccuracyReport {
   attempts: number;
 }
 
+/** An option, and who chose its value: the user, the target that the user named, or q8 by default. */
+export interface SettingReport {
+  name: string;
+  value: string | number | boolean | readonly string[] | Readonly<Record<string, number>>;
+  from: 'default' | 'target' | 'user';
+  reason: string;
+}
+
 export interface QuantizeReport {
   mode: 'static' | 'dynamic' | 'weightOnly' | 'qat';
   format: 'qoperator' | 'qdq';
@@ -71,6 +79,8 @@ export interface QuantizeReport {
   activationType?: CodeDType;
   weightType?: CodeDType;
   perChannel?: boolean;
+  /** How tensors are represented, and why; in modes 'static' and 'dynamic'. */
+  settings?: readonly SettingReport[];
   /** In mode 'static' only. */
   calibration?: { method: CalibrationMethod | 'given'; samples: number; engine?: 'ort' | 'q8' };
   /** In mode 'static': the algorithms that were asked for. */

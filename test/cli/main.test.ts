@@ -196,6 +196,17 @@ describe('the command q8', function () {
     assert.ok(plan.nodes.length > 0 && plan.calibrated.length > 0);
   });
 
+  it('says what a target sets, and what flags set instead', () => {
+    const args = ['--dry-run', '--json', '--target', 'tensorrt', '--weight-pairs', '--no-per-channel'];
+    const { status, stdout, stderr } = q8(['quantize', 'float.onnx', ...args]);
+    assert.equal(status, 0, stderr);
+    const { format, activationType } = JSON.parse(stdout);
+    assert.deepEqual({ format, activationType }, { format: 'qdq', activationType: 'int8' });
+    assert.match(stderr, /quantizeBias +false +TensorRT adds biases in float/);
+    assert.match(stderr, /perChannel +false +as you said/);
+    assert.equal(q8(['quantize', 'float.onnx', '--dry-run', '--target', 'vnni', '--quiet']).stderr, '');
+  });
+
   it('finds no difference between a model and itself', () => {
     const args = ['compare', 'float.onnx', 'float.onnx', '--random', '2', '--json', '--min-sqnr', '90'];
     const { tensors } = JSON.parse(q8(args).stdout);

@@ -28,6 +28,7 @@ import { addDataOptions, DATA_FLAGS, DATA_HELP, type DataFlags, samplesOf } from
 import { checkReportPath, writeReport } from '../report-file';
 import { Progress } from '../ui/progress';
 import { formatPairs, formatTable } from '../ui/table';
+import type { Terminal } from '../ui/terminal';
 import { formatBytes, formatDuration } from '../ui/units';
 
 type QuantizeFlags = DataFlags & {
@@ -76,6 +77,12 @@ export function addQuantize(program: Command, context: CommandContext): void {
       )
         .choices(['static', 'dynamic', 'weightOnly', 'qat'])
         .default('static'),
+    )
+    .addOption(
+      new Option(
+        '--target <target>',
+        'what the model is made for: sets types and form, but for those given here',
+      ).choices(['vnni', 'avx2', 'arm', 'generic', 'tensorrt', 'nnapi']),
     )
     .option('--fuse-transformers', 'attention, Gelu and normalized sums become operators of com.microsoft')
     .option('--no-fuse-transformers', 'the opposite, for mode dynamic')
@@ -206,6 +213,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
 
 async function dryRun(model: string, options: QuantizeOptions, { terminal, isJson }: CommandContext): Promise<void> {
   const plan = await explain(model, options);
+  noteTarget(plan.settings, terminal);
   if (isJson) terminal.printJson(plan);
   else terminal.print(formatPlan(plan, terminal.out.bold));
 }
@@ -234,6 +242,7 @@ async function run(
       onProgress: ({ phase, done, total }) => progress.update(phase, done, total),
     } as QuantizeOptions);
     progress.clear();
+    noteTarget(result.report.settings, terminal);
     if (saveRanges !== undefined) await writeFile(saveRanges, JSON.stringify(result.ranges, null, 1));
     if (reportPath) {
       const page = {
@@ -249,6 +258,21 @@ async function run(
   } finally {
     progress.clear();
   }
+}
+
+/** Says what --target has set, what flags have set instead, and why. */
+function noteTarget(settings: QuantizeReport['settings'], terminal: Terminal): void {
+  const target = settings?.find(({ name }) => name === 'target');
+  if (!settings || !target) return;
+  const rows = settings
+    .filter((setting) => setting !== target && setting.from !== 'default')
+    .map(({ name, value, from, reason }) => [
+      name,
+      typeof value === 'object' ? JSON.stringify(value) : String(value),
+      from === 'target' ? reason : 'as you said',
+    ]);
+  const head = ['setting', 'value', 'because'];
+  terminal.note(`Target ${target.value}:\n${formatTable(head, rows, { styleHeader: terminal.err.bold })}\n`);
 }
 
 /** What --report, --latency and --min-sqnr mean for quantize(). */
