@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/common/independent-inl.h"
 #include "kernels/gemm_kernels.h"
 
 namespace q8 {
@@ -16,7 +17,7 @@ namespace {
 /// byte by byte, and by way of a local array it spills every vector to the stack.
 template <size_t kCount, typename Element>
 inline void flip_fixed(const uint8_t* in, uint8_t flip, Element* out) {
-#pragma GCC ivdep
+  Q8_INDEPENDENT
   for (size_t i = 0; i < kCount; ++i) out[i] = static_cast<Element>(in[i] ^ flip);
 }
 

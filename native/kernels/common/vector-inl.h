@@ -8,20 +8,9 @@
 #pragma once
 
 #include "kernels/common/fma-inl.h"
+#include "kernels/common/independent-inl.h"
 #include "kernels/common/math-inl.h"
 #include "kernels/vector_kernels.h"
-
-// No loop-carried dependence: lets a loop vectorize although its output may be its input (in place,
-// same index).
-#if defined(__clang__)
-#define Q8_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define Q8_INDEPENDENT _Pragma("GCC ivdep")
-#elif defined(_MSC_VER)
-#define Q8_INDEPENDENT __pragma(loop(ivdep))
-#else
-#define Q8_INDEPENDENT
-#endif
 
 namespace q8 {
 namespace {
