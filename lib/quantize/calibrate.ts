@@ -3,24 +3,17 @@
  * kept, so memory depends neither on their number nor on whether their shapes agree.
  */
 import { describe, didYouMean, expected, Q8Error } from '../errors';
-import { isConcrete, type Graph, type Value, type ValueType } from '../graph/graph';
-import { inferTypes } from '../graph/infer';
-import { lookupOp } from '../ops/registry';
-import { removeDeadNodes } from '../passes/remove-dead-nodes';
-import { sizeOf } from '../tensor/shape';
+import type { Graph, Value } from '../graph/graph';
 import { Tensor } from '../tensor/tensor';
-import type { CalibrationEngine, OpenEngine } from './engines/engine';
 import { openOrt, ortIsAvailable } from './engines/ort';
 import { openQ8 } from './engines/q8';
 import { entropyRange, mseRange, percentileRange } from './observers/clipping';
 import { HistogramObserver } from './observers/histogram';
 import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
-import { finiteExtremes, type Observer } from './observers/observer';
+import { type ExtremesObserver, finiteExtremes, type Observer } from './observers/observer';
 import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import type { Range } from './scale';
-
-/** Elements that one run may give out (256 MiB of float32); more tensors are watched in further runs of the sample. */
-const ELEMENTS_PER_RUN = 2 ** 26;
+import { watchExtremes, watchTensors, type Watch } from './watch';
 
 export interface Calibration {
   ranges: Map<Value, Range>;
@@ -55,25 +48,28 @@ export async function calibrate(
   const observers = new Map(observed.map((value) => [value, makeObserver(options)]));
   // Sources that read files know how many there are only once they have begun.
   const total = (): number | undefined => (calibration as { length?: number }).length;
-  let runs: ObservedRun[] | undefined;
+  let watch: Watch | undefined;
   let samples = 0;
+  const openWatch = (feed: Record<string, Tensor>): Promise<Watch> => {
+    const inner = new Map([...observers].filter(([value]) => !graph.inputs.includes(value)));
+    const where = { open: engine === 'ort' ? openOrt : openQ8, threads: options.threads };
+    return engine === 'ort' && inner.size > 0 && isOfExtremes(inner)
+      ? watchExtremes(graph, inner, where)
+      : watchTensors(graph, inner, feed, where);
+  };
   try {
     onProgress?.({ phase: 'calibrate', done: 0, total: total() });
     for await (const sample of calibration) {
       signal?.throwIfAborted();
       const feed = checkFeed(graph, sample, samples);
-      runs ??= await openRuns(graph, observed, feed, engine === 'ort' ? openOrt : openQ8, options.threads);
+      watch ??= await openWatch(feed);
       for (const value of graph.inputs) observers.get(value)?.observe(feed[value.name].data as Float32Array);
-      for (const { session, values } of runs) {
-        const results = await session.run(feed);
-        for (const value of values) observers.get(value)!.observe(results[value.name].data as Float32Array);
-        signal?.throwIfAborted();
-      }
+      await watch.observe(feed, signal);
       samples++;
       onProgress?.({ phase: 'calibrate', done: samples, total: total() });
     }
   } finally {
-    for (const { session } of runs ?? []) await session.release();
+    await watch?.release();
   }
   if (samples === 0) {
     throw expected('at least one feed', 'the option calibration', 'none', {
@@ -124,65 +120,9 @@ function makeObserver(options: ObserverOptions): Observer {
   }
 }
 
-/** A session that gives out some of the observed values. */
-interface ObservedRun {
-  session: CalibrationEngine;
-  values: Value[];
-}
-
-async function openRuns(
-  graph: Graph,
-  observed: readonly Value[],
-  feed: CalibrationFeed,
-  open: OpenEngine,
-  threads: number,
-): Promise<ObservedRun[]> {
-  const inputs = new Set(graph.inputs);
-  const runs: ObservedRun[] = [];
-  for (const values of batches(
-    graph,
-    observed.filter((value) => !inputs.has(value)),
-    feed,
-  )) {
-    runs.push({ session: await open(withOutputs(graph, values), { threads }), values });
-  }
-  return runs;
-}
-
-/** Splits values so that those of each batch fit in memory together, by the sizes that this sample will give them. */
-function batches(graph: Graph, values: readonly Value[], feed: CalibrationFeed): Value[][] {
-  const inputTypes = new Map(
-    graph.inputs.map((value): [Value, ValueType] => {
-      const { type, dims } = feed[value.name];
-      return [value, { dtype: type, shape: dims }];
-    }),
-  );
-  const types = inferTypes(graph, lookupOp, { inputTypes });
-  const result: Value[][] = [];
-  let elements = Number.POSITIVE_INFINITY;
-  for (const value of values) {
-    const shape = types.typeOf(value)?.shape;
-    const size = isConcrete(shape) ? sizeOf(shape) : 0;
-    if (elements + size > ELEMENTS_PER_RUN) {
-      result.push([]);
-      elements = 0;
-    }
-    result[result.length - 1].push(value);
-    elements += size;
-  }
-  return result;
-}
-
-/** A copy of the graph that computes just these values. */
-function withOutputs(graph: Graph, values: readonly Value[]): Graph {
-  const copy = graph.clone();
-  const wanted = new Set(values.map((value) => value.name));
-  copy.outputs.length = 0;
-  for (const node of copy.nodes) {
-    for (const value of node.outputs) if (value && wanted.has(value.name)) copy.outputs.push(value);
-  }
-  removeDeadNodes(copy);
-  return copy;
+/** Whether extremes are all that these observers want. */
+function isOfExtremes(observers: Map<Value, Observer>): observers is Map<Value, ExtremesObserver> {
+  return [...observers.values()].every((observer) => 'observeExtremes' in observer);
 }
 
 /** The sample as tensors that fit the model's inputs. */

@@ -1,23 +1,28 @@
 /** Ranges from the smallest and largest values of the samples: overall, or averaged over samples. */
 import type { Range } from '../scale';
-import { finiteExtremes, type Observer } from './observer';
+import { type ExtremesObserver, finiteExtremes } from './observer';
 
 /** The smallest and largest value of all samples. */
-export class MinMaxObserver implements Observer {
+export class MinMaxObserver implements ExtremesObserver {
   #min = Number.POSITIVE_INFINITY;
   #max = Number.NEGATIVE_INFINITY;
   sawNonFinite = false;
 
   observe(data: Float32Array): void {
     if (data.length === 0) return;
-    const { min, max, allFinite } = finiteExtremes(data);
-    if (min < this.#min) this.#min = min;
-    if (max > this.#max) this.#max = max;
+    const { allFinite, ...extremes } = finiteExtremes(data);
+    this.observeExtremes(extremes);
     this.sawNonFinite ||= !allFinite;
   }
 
+  observeExtremes({ min, max }: Range): void {
+    if (min < this.#min) this.#min = min;
+    if (max > this.#max) this.#max = max;
+  }
+
   get range(): Range {
-    return this.#min <= this.#max ? { min: this.#min, max: this.#max } : { min: 0, max: 0 };
+    // Adding zero turns -0 into 0: which of the two is the extreme is for nobody to say.
+    return this.#min <= this.#max ? { min: this.#min + 0, max: this.#max + 0 } : { min: 0, max: 0 };
   }
 }
 
@@ -25,7 +30,7 @@ export class MinMaxObserver implements Observer {
  * Averages of the smallest and of the largest value of each sample: m_n = m_(n-1) + w (x_n - m_(n-1)) with
  * w = max(momentum, 1 / n). That is the plain mean of the first 1 / momentum samples, and an exponential one from there.
  */
-export class MovingAverageObserver implements Observer {
+export class MovingAverageObserver implements ExtremesObserver {
   readonly #momentum: number;
   #samples = 0;
   #min = 0;
@@ -38,14 +43,18 @@ export class MovingAverageObserver implements Observer {
 
   observe(data: Float32Array): void {
     if (data.length === 0) return;
-    const { min, max, allFinite } = finiteExtremes(data);
-    const weight = Math.max(this.#momentum, 1 / ++this.#samples);
-    this.#min += weight * (min - this.#min);
-    this.#max += weight * (max - this.#max);
+    const { allFinite, ...extremes } = finiteExtremes(data);
+    this.observeExtremes(extremes);
     this.sawNonFinite ||= !allFinite;
   }
 
+  observeExtremes({ min, max }: Range): void {
+    const weight = Math.max(this.#momentum, 1 / ++this.#samples);
+    this.#min += weight * (min - this.#min);
+    this.#max += weight * (max - this.#max);
+  }
+
   get range(): Range {
-    return { min: Math.fround(this.#min), max: Math.fround(this.#max) };
+    return { min: Math.fround(this.#min) + 0, max: Math.fround(this.#max) + 0 };
   }
 }

@@ -10,6 +10,12 @@ export interface Observer {
   readonly range: Range;
 }
 
+/** An observer for which the extremes of each sample are enough. */
+export interface ExtremesObserver extends Observer {
+  /** Takes in one sample that is not empty and all finite. */
+  observeExtremes(extremes: Range): void;
+}
+
 /** Smallest and largest finite element ([0, 0] when there is none), and whether all elements are finite. */
 export function finiteExtremes(data: Float32Array): Range & { allFinite: boolean } {
   const extremes = extremesOf(data);
