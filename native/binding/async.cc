@@ -47,8 +47,12 @@ void settle(napi_env env, napi_value, void*, void* data) {
   if (--job->calls->unsettled == 0) napi_unref_threadsafe_function(env, job->calls->completions);
   if (job->status.ok()) {
     napi_resolve_deferred(env, job->deferred, Napi::Env(env).Undefined());
-  } else {
+    return;
+  }
+  try {
     napi_reject_deferred(env, job->deferred, to_error(env, job->status).Value());
+  } catch (const Napi::Error&) {
+    // No error can be made in a worker that is being terminated, and nobody waits for the promise.
   }
 }
 
