@@ -41,10 +41,19 @@ export interface GemmOptions {
   /** Only shapes whose "MxNxK" holds this text. */
   filter: string;
   milliseconds: number;
+  weights: WeightKind;
 }
+
+/**
+ * How the codes of B are distributed. 'uniform': as bad as it gets for instructions that saturate. 'bell': a sum of four
+ * uniform numbers, about as trained layers are; one pair in about 80 could saturate.
+ */
+export const WEIGHT_KINDS = ['uniform', 'bell'] as const;
+export type WeightKind = (typeof WEIGHT_KINDS)[number];
 
 export interface GemmRow {
   pair: TypePair;
+  weights: WeightKind;
   shape: readonly [number, number, number];
   threads: number;
   milliseconds: number;
@@ -59,8 +68,7 @@ export async function benchGemm(options: GemmOptions, onRow: (row: GemmRow) => v
   for (const threads of options.threads) {
     for (const pair of options.pairs) {
       for (const shape of SHAPES) {
-        if (shape.join('x').includes(options.filter))
-          onRow(await measure(pair, shape, threads, peak, options.milliseconds));
+        if (shape.join('x').includes(options.filter)) onRow(await measure(pair, shape, threads, peak, options));
       }
     }
   }
@@ -69,6 +77,7 @@ export async function benchGemm(options: GemmOptions, onRow: (row: GemmRow) => v
 export function formatGemm(rows: readonly GemmRow[]): string {
   const cells = rows.map((row) => [
     row.pair,
+    row.weights,
     row.shape.join(' x '),
     row.threads,
     formatDuration(row.milliseconds),
@@ -77,8 +86,8 @@ export function formatGemm(rows: readonly GemmRow[]): string {
     row.ortMilliseconds === null ? null : formatDuration(row.ortMilliseconds),
     row.ortMilliseconds === null ? null : `${(row.ortMilliseconds / row.milliseconds).toFixed(2)}x`,
   ]);
-  const header = ['types', 'M x N x K', 'threads', 'time', 'GMAC/s', 'of peak', 'onnxruntime', 'faster'];
-  return formatTable(header, cells, { align: 'llrrrrrr' });
+  const header = ['types', 'weights', 'M x N x K', 'threads', 'time', 'GMAC/s', 'of peak', 'onnxruntime', 'faster'];
+  return formatTable(header, cells, { align: 'lllrrrrrr' });
 }
 
 /** What the numbers depend on. */
@@ -131,11 +140,11 @@ async function measure(
   shape: readonly [number, number, number],
   threads: number,
   peak: number,
-  milliseconds: number,
+  { milliseconds, weights: kind }: GemmOptions,
 ): Promise<GemmRow> {
   const [m, n, k] = shape;
   const a = codes(pair[0], m * k);
-  const b = codes(pair[2], k * n);
+  const b = kind === 'bell' ? bellCodes(pair[2], k * n) : codes(pair[2], k * n);
   using weights = packWeights({ k, n, b });
   const out = new Int32Array(m * n);
   const contenders: Contender[] = [{ run: () => qgemm({ m, k, n, a, b: weights, out, threads }) }];
@@ -145,6 +154,7 @@ async function measure(
   const gmacPerSecond = (m * k * n) / own / 1e6;
   return {
     pair,
+    weights: kind,
     shape,
     threads,
     milliseconds: own,
@@ -159,6 +169,18 @@ function codes(sign: string, length: number): Uint8Array | Int8Array {
   return sign === 'u'
     ? Uint8Array.from({ length }, (_, i) => Math.imul(i, 0x9e3779b1) >>> 24)
     : Int8Array.from({ length }, (_, i) => Math.imul(i, 0x9e3779b1) >> 24);
+}
+
+function bellCodes(sign: string, length: number): Uint8Array | Int8Array {
+  const draw = (i: number): number => {
+    let mixed = Math.imul(i + 1, 0x9e3779b1);
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b);
+    mixed ^= mixed >>> 13;
+    return ((mixed >> 24) + ((mixed << 8) >> 24) + ((mixed << 16) >> 24) + ((mixed << 24) >> 24)) >> 2;
+  };
+  return sign === 'u'
+    ? Uint8Array.from({ length }, (_, i) => draw(i) + 128)
+    : Int8Array.from({ length }, (_, i) => draw(i));
 }
 
 async function ortContender(

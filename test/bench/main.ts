@@ -3,12 +3,21 @@
  * the numbers are evidence for changes, and CONTRIBUTING.md says how to report them.
  */
 import { spawnSync } from 'node:child_process';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { collectNames, collectShapes, parsePositiveInteger } from '../../lib/cli/context';
 import { Progress } from '../../lib/cli/ui/progress';
 import { Terminal } from '../../lib/cli/ui/terminal';
 import { cpuInfo } from '../../lib';
-import { benchGemm, describe, formatGemm, type GemmRow, machine, type TypePair } from './gemm';
+import {
+  benchGemm,
+  describe,
+  formatGemm,
+  type GemmRow,
+  machine,
+  type TypePair,
+  WEIGHT_KINDS,
+  type WeightKind,
+} from './gemm';
 import { type GemmResults, saveGemm } from './save';
 import { benchNets, formatNets, NET_PARTS, type NetPart, type NetResults } from './nets';
 
@@ -21,6 +30,7 @@ interface Flags {
   milliseconds: number;
   rounds: number;
   rebuild: boolean;
+  weights: WeightKind;
   isas?: string[];
   save?: string;
   shape?: Map<string, number[]>;
@@ -72,6 +82,9 @@ const program = new Command('npm run bench --')
   .option('--rounds <count>', 'turns of each contender in nets', parsePositiveInteger, 7)
   .option('--rebuild', 'build and quantize the networks anew', false)
   .option('--shape <input=1x3x64x64>', 'shape of an input of the models; repeatable', collectShapes)
+  .addOption(
+    new Option('--weights <kind>', 'how the weights of gemm are distributed').choices(WEIGHT_KINDS).default('uniform'),
+  )
   .option('--isas <names>', 'instruction sets of gemm, each in a process of its own; comma-separated', collectNames)
   .option('--save <folder>', 'write gemm.json, gemm.md and the charts there')
   .option('--json', 'print JSON')
@@ -81,14 +94,16 @@ const program = new Command('npm run bench --')
       return;
     }
     const { pairs = ['u8s8'], filter, milliseconds, shape = new Map(), json } = flags;
-    const { batch: batches, parts, rounds, rebuild } = flags;
+    const { weights, batch: batches, parts, rounds, rebuild } = flags;
     const threads = flags.threads ? [flags.threads] : [...new Set([1, cpuInfo().threads])];
     const terminal = new Terminal(process.stdout, process.stderr);
     const progress = new Progress(terminal);
     const gemm: GemmRow[] = [];
     let nets: NetResults | undefined;
     if (what === 'gemm' || what === 'all') {
-      await benchGemm({ pairs, threads, filter, milliseconds }, (row) => progress.update('gemm', gemm.push(row)));
+      await benchGemm({ pairs, threads, filter, milliseconds, weights }, (row) =>
+        progress.update('gemm', gemm.push(row)),
+      );
     }
     if (what === 'nets' || what === 'all') {
       let done = 0;

@@ -35,7 +35,10 @@ export function saveGemm(folder: string, results: readonly GemmResults[]): void 
     write(
       folder,
       file,
-      percentChart(`${pair}, one thread: percent of the multiply limit of each instruction set`, series),
+      percentChart(
+        `${pair}, ${series[0].rows[0].weights} weights, one thread: percent of the multiply limit of each instruction set`,
+        series,
+      ),
     );
     lines.push('', `## ${pair}`, '', `![percent of the multiply limit](${file})`);
     if (pair === pairs[0]) {
@@ -46,13 +49,13 @@ export function saveGemm(folder: string, results: readonly GemmResults[]): void 
   for (const { machine, gemm } of results) {
     lines.push('', `## Numbers of ${machine.isa}`, '', `${describe(machine)}.`, '');
     lines.push(
-      '| types | M x N x K | threads | ms | GMAC/s | of peak | limited by | to onnxruntime-node |',
-      '|---|---|---:|---:|---:|---:|---|---:|',
+      '| types | weights | M x N x K | threads | ms | GMAC/s | of peak | limited by | to onnxruntime-node |',
+      '|---|---|---|---:|---:|---:|---:|---|---:|',
     );
     for (const row of gemm) {
       const ratio = row.ortMilliseconds === null ? '' : `${(row.ortMilliseconds / row.milliseconds).toFixed(2)}x`;
       lines.push(
-        `| ${row.pair} | ${row.shape.join(' x ')} | ${row.threads} | ${row.milliseconds.toPrecision(3)} | ${row.gmacPerSecond.toFixed(1)} | ` +
+        `| ${row.pair} | ${row.weights} | ${row.shape.join(' x ')} | ${row.threads} | ${row.milliseconds.toPrecision(3)} | ${row.gmacPerSecond.toFixed(1)} | ` +
           `${row.percentOfPeak.toFixed(0)} % | ${boundOf(row, machine)} | ${ratio} |`,
       );
     }
