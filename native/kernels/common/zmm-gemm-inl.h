@@ -57,45 +57,142 @@ constexpr size_t phases_for(size_t rows, size_t panels) {
 
 inline __m512i load_words(const void* p) { return _mm512_loadu_si512(p); }
 
-/// The finished int32 of 16 columns. `column` is the panel's first column inside the tile.
-Q8_ALWAYS_INLINE __m512i add_bias(const Epilogue& e, __m512i acc, size_t row, size_t column) {
-  if (e.b_zero_point != nullptr) {
-    const __m512i sum = _mm512_set1_epi32(e.row_sum[row]);
-    acc = _mm512_sub_epi32(acc, _mm512_mullo_epi32(sum, load_words(e.b_zero_point + column)));
-  }
-  return _mm512_add_epi32(acc, load_words(e.bias + column));
+/// What the accumulator of a row and 16 columns starts from: all that the epilogue adds to it.
+/// `column` is the panel's first column inside the tile.
+Q8_ALWAYS_INLINE __m512i start_value(const Epilogue& e, __m512i bias, size_t row, size_t column) {
+  if (e.b_zero_point == nullptr) return bias;
+  const __m512i sum = _mm512_set1_epi32(e.row_sum[row]);
+  return _mm512_sub_epi32(bias, _mm512_mullo_epi32(sum, load_words(e.b_zero_point + column)));
 }
 
-/// The epilogue of one panel of the tile, in registers; columns outside `mask` are left alone in
-/// memory. One branch on the kind for all rows.
-template <size_t kRows, typename Accumulators>
-Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& acc_of, size_t column,
-                                  __mmask16 mask, void* c, size_t ldc) {
-  if (e.kind == OutKind::kS32) {
-    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-      int32_t* out = static_cast<int32_t*>(c) + r * ldc + column;
-      _mm512_mask_storeu_epi32(out, mask, add_bias(e, acc_of(r), r, column));
+/// Codes of four accumulators of the same 16 columns or, in pairs, of 32: round(acc * scale) + zero
+/// point, clamped. Saturating packs bring the values into the range of the type, all but those that
+/// do not even fit into an int32: VCVTPS2DQ makes every one of them its least value, so the large
+/// ones are cut before.
+struct Requantize {
+  __m512 upper;
+  __m512i zero_point;
+  __m512i least;
+  __m512i most;
+  bool is_signed;
+
+  explicit Requantize(const Epilogue& e)
+      : upper(_mm512_set1_ps(e.hi)),
+        zero_point(_mm512_set1_epi16(static_cast<int16_t>(e.zero_point))),
+        least(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.lo) + e.zero_point))),
+        most(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.hi) + e.zero_point))),
+        is_signed(e.kind == OutKind::kS8) {}
+
+  Q8_ALWAYS_INLINE __m512i round(__m512i acc, __m512 scale) const {
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale), upper));
+  }
+
+  /// 16 codes of each, in order.
+  template <bool kSigned>
+  Q8_ALWAYS_INLINE __m512i codes(__m512i a, __m512i b, __m512i c, __m512i d) const {
+    const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_point);
+    const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_point);
+    __m512i bytes;
+    if constexpr (kSigned) {
+      bytes = _mm512_packs_epi16(ab, cd);
+      bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, least), most);
+    } else {
+      bytes = _mm512_packus_epi16(ab, cd);
+      bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, least), most);
+    }
+    // Packs work within 128 bits: a lane holds four codes of each operand.
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, bytes);
+  }
+};
+
+/// Stores codes of a tile, two panels at a time and the last of an odd number alone. Columns beyond
+/// `cols` are left alone in memory.
+template <bool kSigned, size_t kRows, size_t kPanels, typename Accumulators>
+Q8_ALWAYS_INLINE void store_codes(const Epilogue& e, const Accumulators& acc, size_t column,
+                                  size_t cols, uint8_t* c, size_t ldc) {
+  const Requantize requantize(e);
+  unroll<0, kPanels / 2>([&](auto pair) Q8_INLINE_LAMBDA {
+    constexpr size_t p = 2 * pair;
+    const size_t at = column + p * kPanelWidth;
+    const size_t left = cols - p * kPanelWidth;
+    const __mmask32 mask = left < 32 ? (__mmask32{1} << left) - 1 : ~__mmask32{0};
+    const __m512 scale0 = _mm512_loadu_ps(e.scale + at);
+    const __m512 scale1 = _mm512_loadu_ps(e.scale + at + kPanelWidth);
+    unroll<0, (kRows + 1) / 2>([&](auto half) Q8_INLINE_LAMBDA {
+      constexpr size_t r = 2 * half;
+      const __m512i a = requantize.round(acc[r][p], scale0);
+      const __m512i b = requantize.round(acc[r][p + 1], scale1);
+      if constexpr (r + 1 < kRows) {
+        const __m512i codes =
+            requantize.codes<kSigned>(a, b, requantize.round(acc[r + 1][p], scale0),
+                                      requantize.round(acc[r + 1][p + 1], scale1));
+        _mm256_mask_storeu_epi8(c + r * ldc + at, mask, _mm512_castsi512_si256(codes));
+        _mm256_mask_storeu_epi8(c + (r + 1) * ldc + at, mask, _mm512_extracti64x4_epi64(codes, 1));
+      } else {
+        const __m512i codes = requantize.codes<kSigned>(a, b, a, b);
+        _mm256_mask_storeu_epi8(c + r * ldc + at, mask, _mm512_castsi512_si256(codes));
+      }
     });
+  });
+  if constexpr (kPanels % 2 != 0) {
+    constexpr size_t p = kPanels - 1;
+    const size_t at = column + p * kPanelWidth;
+    const size_t left = cols - p * kPanelWidth;
+    const __mmask16 mask = static_cast<__mmask16>(left < kPanelWidth ? (1u << left) - 1 : 0xffffu);
+    const __m512 scale = _mm512_loadu_ps(e.scale + at);
+    unroll<0, (kRows + 3) / 4>([&](auto quarter) Q8_INLINE_LAMBDA {
+      constexpr size_t r = 4 * quarter;
+      const auto row = [&](auto i) Q8_INLINE_LAMBDA {
+        return requantize.round(acc[r + i < kRows ? r + i : r][p], scale);
+      };
+      const __m512i codes = requantize.codes<kSigned>(row(Index<0>{}), row(Index<1>{}),
+                                                      row(Index<2>{}), row(Index<3>{}));
+      unroll<0, (kRows - r < 4 ? kRows - r : 4)>([&](auto i) Q8_INLINE_LAMBDA {
+        _mm_mask_storeu_epi8(c + (r + i) * ldc + at, mask, _mm512_extracti32x4_epi32(codes, i));
+      });
+    });
+  }
+}
+
+/// The epilogue of the tile, in registers: what start_value() does not do. Columns beyond `cols`
+/// are left alone in memory.
+template <size_t kRows, size_t kPanels, typename Accumulators>
+Q8_ALWAYS_INLINE void store_tile(const Epilogue& e, const Accumulators& acc, size_t column,
+                                 size_t cols, void* c, size_t ldc) {
+  if (e.kind == OutKind::kU8) {
+    store_codes<false, kRows, kPanels>(e, acc, column, cols, static_cast<uint8_t*>(c), ldc);
     return;
   }
-  const __m512 scale = _mm512_loadu_ps(e.scale + column);
-  if (e.kind == OutKind::kF32) {
-    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-      __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(add_bias(e, acc_of(r), r, column)), scale);
-      if (e.float_bias != nullptr) y = _mm512_add_ps(y, _mm512_loadu_ps(e.float_bias + column));
-      _mm512_mask_storeu_ps(static_cast<float*>(c) + r * ldc + column, mask, y);
-    });
+  if (e.kind == OutKind::kS8) {
+    store_codes<true, kRows, kPanels>(e, acc, column, cols, static_cast<uint8_t*>(c), ldc);
     return;
   }
-  const __m512 lower = _mm512_set1_ps(e.lo);
-  const __m512 upper = _mm512_set1_ps(e.hi);
-  const __m512i zero_point = _mm512_set1_epi32(e.zero_point);
-  unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-    __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(add_bias(e, acc_of(r), r, column)), scale);
-    y = _mm512_min_ps(_mm512_max_ps(y, lower), upper);
-    // The clamp has put the code into its type's range, so that plain truncation serves u8 and s8.
-    const __m128i codes = _mm512_cvtepi32_epi8(_mm512_add_epi32(_mm512_cvtps_epi32(y), zero_point));
-    _mm_mask_storeu_epi8(static_cast<uint8_t*>(c) + r * ldc + column, mask, codes);
+  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+    const size_t at = column + p * kPanelWidth;
+    const size_t left = cols - p * kPanelWidth;
+    const __mmask16 mask = static_cast<__mmask16>(left < kPanelWidth ? (1u << left) - 1 : 0xffffu);
+    if (e.kind == OutKind::kS32) {
+      int32_t* out = static_cast<int32_t*>(c) + at;
+      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+        _mm512_mask_storeu_epi32(out + r * ldc, mask, acc[r][p]);
+      });
+      return;
+    }
+    float* out = static_cast<float*>(c) + at;
+    const __m512 scale = _mm512_loadu_ps(e.scale + at);
+    const auto value = [&](auto r) Q8_INLINE_LAMBDA {
+      return _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][p]), scale);
+    };
+    if (e.float_bias == nullptr) {
+      unroll<0, kRows>(
+          [&](auto r) Q8_INLINE_LAMBDA { _mm512_mask_storeu_ps(out + r * ldc, mask, value(r)); });
+    } else {
+      const __m512 bias = _mm512_loadu_ps(e.float_bias + at);
+      unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
+        _mm512_mask_storeu_ps(out + r * ldc, mask, _mm512_add_ps(value(r), bias));
+      });
+    }
   });
 }
 
@@ -121,8 +218,8 @@ Q8_ALWAYS_INLINE void multiply_step(Accumulators& acc, const int8_t* b, size_t p
 
 /// kRows x (16 * kPanels) outputs over all of K.
 template <size_t kRows, size_t kPanels>
-void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilogue& epilogue,
-              size_t column, void* c, size_t ldc) {
+void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t panel_stride,
+              const PanelFix* fixes, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
   using Element = Dot::Element;
   constexpr size_t kPhases = phases_for(kRows, kPanels);
   constexpr bool kTakesSegments = kRows <= kMaxSegmentRows;
@@ -130,9 +227,12 @@ void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilo
   // general registers.
   constexpr size_t kBases = kTakesSegments ? kRows : (kRows + 2) / 3;
   __m512i acc[kPhases][kRows][kPanels];
-  unroll<0, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
+  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+    const size_t at = column + p * kPanelWidth;
+    const __m512i bias = load_words(epilogue.bias + at);
     unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-      unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { acc[s][r][p] = _mm512_setzero_si512(); });
+      acc[0][r][p] = start_value(epilogue, bias, r, at);
+      unroll<1, kPhases>([&](auto s) Q8_INLINE_LAMBDA { acc[s][r][p] = _mm512_setzero_si512(); });
     });
   });
   const size_t lda = a.lda / sizeof(Element);
@@ -156,7 +256,7 @@ void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilo
   const size_t run_k = has_segments ? a.segment : k;
   // Only K as a whole may end inside a step.
   const size_t full = (kReadsInPlace ? run_k : run_k + kKr - 1) / kKr * kKr;
-  const int8_t* b_row = b.data;
+  const int8_t* b_row = b;
   size_t next_run = 0;
   do {
     start_run(next_run);
@@ -164,7 +264,7 @@ void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilo
     for (; i + kPhases * kKr <= full; i += kPhases * kKr) {
       unroll<0, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
         const size_t at = i + s * kKr;
-        multiply_step<kRows, kPanels>(acc[s], b_row + s * kKr * kPanelWidth, b.panel_stride,
+        multiply_step<kRows, kPanels>(acc[s], b_row + s * kKr * kPanelWidth, panel_stride,
                                       [&](auto r)
                                           Q8_INLINE_LAMBDA { return load_word(row(r) + at); });
       });
@@ -172,7 +272,7 @@ void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilo
     }
     if constexpr (kPhases > 1) {
       for (; i < full; i += kKr) {
-        multiply_step<kRows, kPanels>(acc[0], b_row, b.panel_stride, [&](auto r) Q8_INLINE_LAMBDA {
+        multiply_step<kRows, kPanels>(acc[0], b_row, panel_stride, [&](auto r) Q8_INLINE_LAMBDA {
           return load_word(row(r) + i);
         });
         b_row += kKr * kPanelWidth;
@@ -181,14 +281,14 @@ void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilo
   } while (++next_run < runs);
   if constexpr (kReadsInPlace) {
     if (full != run_k) {
-      multiply_step<kRows, kPanels>(acc[0], b_row, b.panel_stride,
+      multiply_step<kRows, kPanels>(acc[0], b_row, panel_stride,
                                     [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row(r), k); });
     }
   }
   if constexpr (kIsBounded) {
-    if (b.fix != nullptr) {
+    if (fixes != nullptr) {
       unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-        const PanelFix& fix = b.fix[p];
+        const PanelFix& fix = fixes[p];
         size_t run = 0;
         size_t run_start = 0;
         if (runs > 1) start_run(0);
@@ -225,36 +325,30 @@ void multiply(size_t cols, size_t k, const TileA& a, const TileB& b, const Epilo
     });
   });
 
-  unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-    const size_t left = cols - p * kPanelWidth;
-    const __mmask16 mask = left < kPanelWidth ? static_cast<__mmask16>((1u << left) - 1)
-                                              : static_cast<__mmask16>(0xffff);
-    store_panel<kRows>(
-        epilogue, [&](auto r) Q8_INLINE_LAMBDA { return acc[0][r][p]; }, column + p * kPanelWidth,
-        mask, c, ldc);
-  });
+  store_tile<kRows, kPanels>(epilogue, acc[0], column, cols, c, ldc);
 }
 
 /// Exactly kRows rows: as many panels at a time as are left, in a descending choice of widths.
 template <size_t kRows, size_t kPanels = panels_for(kRows)>
-void gemm_rows(size_t cols, size_t k, const TileA& a, TileB b, const Epilogue& epilogue,
-               size_t column, void* c, size_t ldc) {
+void gemm_rows(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t panel_stride,
+               const PanelFix* fixes, const Epilogue& epilogue, size_t column, void* c,
+               size_t ldc) {
   while (cols > (kPanels - 1) * kPanelWidth) {
     const size_t width = cols < kPanels * kPanelWidth ? cols : kPanels * kPanelWidth;
-    multiply<kRows, kPanels>(width, k, a, b, epilogue, column, c, ldc);
+    multiply<kRows, kPanels>(width, k, a, b, panel_stride, fixes, epilogue, column, c, ldc);
     cols -= width;
     column += width;
-    b.data += kPanels * b.panel_stride;
-    if (b.fix != nullptr) b.fix += kPanels;
+    b += kPanels * panel_stride;
+    if (fixes != nullptr) fixes += kPanels;
     if (cols == 0) return;
   }
   if constexpr (kPanels > 1) {
-    gemm_rows<kRows, kPanels / 2>(cols, k, a, b, epilogue, column, c, ldc);
+    gemm_rows<kRows, kPanels / 2>(cols, k, a, b, panel_stride, fixes, epilogue, column, c, ldc);
   }
 }
 
-using GemmRowsFn = void (*)(size_t, size_t, const TileA&, TileB, const Epilogue&, size_t, void*,
-                            size_t);
+using GemmRowsFn = void (*)(size_t, size_t, const TileA&, const int8_t*, size_t, const PanelFix*,
+                            const Epilogue&, size_t, void*, size_t);
 
 /// gemm_rows<1> to gemm_rows<kMaxRows>.
 struct RowTable {
@@ -271,10 +365,12 @@ struct RowTable {
 constexpr RowTable kByRows;
 
 /// GemmTile::run of every tile: the instance for exactly `rows`, so that a short strip wastes
-/// nothing.
+/// nothing. The fields of `b` are passed one by one: a copy of the struct would be read by vectors,
+/// which have to wait until the caller's stores of its fields, and all stores of the tile before,
+/// have left the core.
 void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
           const Epilogue& epilogue, void* c, size_t ldc) {
-  kByRows.run[rows - 1](cols, k, a, b, epilogue, 0, c, ldc);
+  kByRows.run[rows - 1](cols, k, a, b.data, b.panel_stride, b.fix, epilogue, 0, c, ldc);
 }
 
 constexpr GemmTile tile(const char* name, uint16_t rows) {
