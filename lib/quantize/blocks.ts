@@ -4,7 +4,7 @@
  */
 import { roundHalfEven } from '../ops/families/quantization';
 
-const { fround, abs, max: larger, min: smaller, sqrt } = Math;
+const { fround, abs, floor, max: larger, min: smaller, sqrt } = Math;
 
 /**
  * How parameters of a block are chosen.
@@ -97,6 +97,11 @@ function roundToNearest(x: Float32Array, { bits, symmetric }: BlockOptions, code
   return { scale, zeroPoint };
 }
 
+/** roundHalfEven() for magnitudes below 2^51, where a sum with 1.5 * 2^52 leaves no room for fractions. */
+function roundedSmall(v: number): number {
+  return v + 1.5 * 2 ** 52 - 1.5 * 2 ** 52;
+}
+
 function roundHalfAway(v: number): number {
   return Math.sign(v) * Math.floor(abs(v) + 0.5);
 }
@@ -108,43 +113,49 @@ const START_STEP = 0.1;
 /** Minimizes the sum of w (scale * code + offset - x)^2, w = |x| + the block's root mean square. */
 function leastSquares(x: Float32Array, { bits }: BlockOptions, codes: Uint8Array): BlockParameters {
   const top = 2 ** bits - 1;
-  const low = x.reduce((a, b) => smaller(a, b), x[0]);
-  const high = x.reduce((a, b) => larger(a, b), x[0]);
-  const mean = sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length);
-  const weights = Float64Array.from(x, (v) => mean + abs(v));
-  const errorOf = (scale: number, offset: number, q: ArrayLike<number>): number => {
-    let sum = 0;
-    for (let i = 0; i < x.length; i++) sum += weights[i] * (scale * q[i] + offset - x[i]) ** 2;
-    return sum;
-  };
-  const codesAt = (inverse: number): Float64Array =>
-    Float64Array.from(x, (v) => larger(0, smaller(top, roundHalfEven(inverse * (v - low)))));
+  let [low, high, squares] = [x[0], x[0], 0];
+  for (let i = 0; i < x.length; i++) {
+    low = smaller(low, x[i]);
+    high = larger(high, x[i]);
+    squares += x[i] * x[i];
+  }
+  const mean = sqrt(squares / x.length);
   const width = high - low;
   let best = { scale: width === 0 ? 1 : width / top, offset: low };
-  let error = errorOf(best.scale, best.offset, codesAt(1 / best.scale));
-  for (let start = 0; start < STARTS && width > 0; start++) {
-    const q = codesAt((top - 1 + START_STEP * start) / width);
+  let error = Number.POSITIVE_INFINITY;
+  // The first attempt is the full range as it is; those after it fit a line through the codes of another width.
+  for (let start = -1; start < STARTS && (width > 0 || start < 0); start++) {
+    const inverse = start < 0 ? 1 / best.scale : (top - 1 + START_STEP * start) / width;
     let [sumW, sumX, sumL, sumL2, sumXL] = [0, 0, 0, 0, 0];
     for (let i = 0; i < x.length; i++) {
-      const w = weights[i];
+      const code = larger(0, smaller(top, roundedSmall(inverse * (x[i] - low))));
+      codes[i] = code;
+      const w = mean + abs(x[i]);
       sumW += w;
       sumX += w * x[i];
-      sumL += w * q[i];
-      sumL2 += w * q[i] * q[i];
-      sumXL += w * q[i] * x[i];
+      sumL += w * code;
+      sumL2 += w * code * code;
+      sumXL += w * code * x[i];
     }
-    const determinant = sumW * sumL2 - sumL * sumL;
-    if (!(determinant > 0)) continue;
-    const scale = (sumW * sumXL - sumX * sumL) / determinant;
-    const offset = (sumL2 * sumX - sumL * sumXL) / determinant;
-    const candidate = errorOf(scale, offset, q);
+    let { scale, offset } = best;
+    if (start >= 0) {
+      const determinant = sumW * sumL2 - sumL * sumL;
+      if (!(determinant > 0)) continue;
+      scale = (sumW * sumXL - sumX * sumL) / determinant;
+      offset = (sumL2 * sumX - sumL * sumXL) / determinant;
+    }
+    let candidate = 0;
+    for (let i = 0; i < x.length; i++) {
+      const difference = scale * codes[i] + offset - x[i];
+      candidate += (mean + abs(x[i])) * (difference * difference);
+    }
     if (!(scale > 0) || !(candidate < error)) continue;
     error = candidate;
     best = { scale, offset };
   }
   const scale = fround(best.scale);
-  const zeroPoint = larger(0, smaller(top, roundHalfEven(-best.offset / best.scale)));
-  for (let i = 0; i < x.length; i++) codes[i] = larger(0, smaller(top, roundHalfEven(x[i] / scale + zeroPoint)));
+  const zeroPoint = larger(0, smaller(top, roundedSmall(-best.offset / best.scale)));
+  for (let i = 0; i < x.length; i++) codes[i] = larger(0, smaller(top, roundedSmall(x[i] / scale + zeroPoint)));
   return { scale, zeroPoint };
 }
 
@@ -156,43 +167,44 @@ function halfQuadratic(data: Float32Array, matrix: BlockedMatrix, bits: number):
   const { rows, columns, blocks, blockSize, codes, scales } = matrix;
   const zeros = matrix.zeroPoints as Float32Array;
   const top = 2 ** bits - 1;
-  const spans: [from: number, to: number][] = [];
-  for (let r = 0; r < rows; r++) {
-    for (let b = 0; b < blocks; b++) {
-      const from = r * columns + b * blockSize;
-      spans.push([from, smaller(from + blockSize, (r + 1) * columns)]);
-    }
-  }
+  // Where blocks begin, and behind the last one.
+  const starts = new Int32Array(rows * blocks + 1);
+  for (let at = 0; at < rows * blocks; at++) starts[at] = floor(at / blocks) * columns + (at % blocks) * blockSize;
+  starts[rows * blocks] = rows * columns;
   // Codes are round(x * inverse + zero).
-  const inverses = new Float64Array(spans.length);
-  spans.forEach(([from, to], at) => {
-    const x = data.subarray(from, to);
-    const low = x.reduce((a, b) => smaller(a, b), x[0]);
-    const width = x.reduce((a, b) => larger(a, b), x[0]) - low;
-    inverses[at] = width === 0 ? 1 : smaller(top / width, 2e4);
+  const inverses = new Float64Array(rows * blocks);
+  for (let at = 0; at < zeros.length; at++) {
+    let [low, high] = [data[starts[at]], data[starts[at]]];
+    for (let i = starts[at]; i < starts[at + 1]; i++) {
+      low = smaller(low, data[i]);
+      high = larger(high, data[i]);
+    }
+    inverses[at] = high === low ? 1 : smaller(top / (high - low), 2e4);
     zeros[at] = roundHalfEven(-low * inverses[at]);
     scales[at] = 1 / inverses[at];
-  });
-  const codeOf = (at: number, i: number): number =>
-    larger(0, smaller(top, roundHalfEven(data[i] * inverses[at] + zeros[at])));
-  const shrink = (e: number, beta: number): number =>
-    Math.sign(e) * larger(0, abs(e) - (abs(e) + 1e-8) ** (HQQ.norm - 1) / beta);
+  }
   let best = Number.POSITIVE_INFINITY;
   const kept = zeros.slice();
   let beta = HQQ.beta;
   for (let round = 0; round < HQQ.rounds; round++) {
     let error = 0;
+    // Powers take most of the time; errors below this, which are most, shrink to zero without one.
+    const vanishing = 0.99 * beta ** (-1 / (2 - HQQ.norm));
     const next = new Float32Array(zeros.length);
-    spans.forEach(([from, to], at) => {
+    for (let at = 0; at < zeros.length; at++) {
+      const inverse = inverses[at];
+      const zero = zeros[at];
       let sum = 0;
-      for (let i = from; i < to; i++) {
-        const code = codeOf(at, i);
-        const difference = data[i] - (code - zeros[at]) / inverses[at];
-        error += abs(difference);
-        sum += code - (data[i] - shrink(difference, beta)) * inverses[at];
+      for (let i = starts[at]; i < starts[at + 1]; i++) {
+        const code = larger(0, smaller(top, roundedSmall(data[i] * inverse + zero)));
+        const difference = data[i] - (code - zero) / inverse;
+        const size = abs(difference);
+        error += size;
+        const shrunk = size < vanishing ? 0 : larger(0, size - (size + 1e-8) ** (HQQ.norm - 1) / beta);
+        sum += code - (data[i] - (difference < 0 ? -shrunk : shrunk)) * inverse;
       }
-      next[at] = sum / (to - from);
-    });
+      next[at] = sum / (starts[at + 1] - starts[at]);
+    }
     if (!(error < best)) break;
     best = error;
     kept.set(zeros);
@@ -200,8 +212,10 @@ function halfQuadratic(data: Float32Array, matrix: BlockedMatrix, bits: number):
     zeros.set(next);
   }
   zeros.set(kept);
-  spans.forEach(([from, to], at) => {
-    for (let i = from; i < to; i++) codes[i] = codeOf(at, i);
-  });
+  for (let at = 0; at < zeros.length; at++) {
+    for (let i = starts[at]; i < starts[at + 1]; i++) {
+      codes[i] = larger(0, smaller(top, roundedSmall(data[i] * inverses[at] + zeros[at])));
+    }
+  }
   return matrix;
 }

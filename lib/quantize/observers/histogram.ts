@@ -54,13 +54,18 @@ export class Histogram {
     if (magnitude > 0 && magnitude >= 2 ** this.#exponent) this.#growFor(magnitude);
     // Scaling by a power of two is exact, so a bin holds what its edges say.
     const { counts, half } = this;
-    const bound = 2 ** this.#exponent;
+    const inverse = 2 ** -this.#exponent;
     let zeros = 0;
-    for (let i = 0; i < values.length; i++) {
-      const value = values[i];
-      if (value === 0) zeros++;
-      else counts[half + Math.floor((value / bound) * half)]++;
-    }
+    if (magnitude > 0) {
+      // Behind Relu nobody can foresee which values are zero: their bits are counted without a branch.
+      const bits = new Int32Array(values.buffer, values.byteOffset, values.length);
+      for (let i = 0; i < values.length; i++) {
+        const magnitudeBits = bits[i] << 1;
+        zeros += 1 - ((magnitudeBits | -magnitudeBits) >>> 31);
+        counts[half + Math.floor(values[i] * inverse * half)]++;
+      }
+      counts[half] -= zeros;
+    } else zeros = values.length;
     const nonZeros = values.length - zeros;
     if (nonZeros > 0) {
       this.#min = Math.min(this.#min, min);
