@@ -12,8 +12,9 @@ const require = createRequire(import.meta.url);
 
 rmSync(dist, { recursive: true, force: true });
 compile();
-copyGenerated('onnx/onnx-proto.js');
-copyGenerated('onnx/onnx-proto.d.ts');
+copyScript('onnx/onnx-proto.js');
+copyScript('onnx/onnx-proto.d.ts');
+copyScript('quantize/engines/ort-thread.js');
 writeFacade();
 chmodSync(join(dist, 'cli', 'main.js'), 0o755);
 
@@ -26,8 +27,8 @@ function compile() {
   if (status !== 0) process.exit(status ?? 1);
 }
 
-/** tsc leaves out files that it did not make: the generated protobuf code. */
-function copyGenerated(name) {
+/** tsc leaves out files that it did not make: the generated protobuf code, and the script of a thread. */
+function copyScript(name) {
   cpSync(join(root, 'lib', name), join(dist, name));
 }
 
