@@ -118,10 +118,12 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t first_tile = plan.tiles * grid_column / plan.grid.columns;
   const size_t last_tile = plan.tiles * (grid_column + 1) / plan.grid.columns;
   const size_t strip_bytes = plan.strip_rows * plan.lda;
-  const size_t block_strips = std::clamp<size_t>(kABlockBytes / std::max<size_t>(strip_bytes, 1), 1,
-                                                 last_strip - first_strip);
   const size_t tile_bytes = tile.nr / kPanelWidth * b.panel_stride();
   const size_t chunk_tiles = std::max<size_t>(kBChunkBytes / std::max<size_t>(tile_bytes, 1), 1);
+  // With one chunk a packed strip is read once, and best from L1.
+  const size_t block_bytes = last_tile - first_tile <= chunk_tiles ? 0 : kABlockBytes;
+  const size_t block_strips = std::clamp<size_t>(block_bytes / std::max<size_t>(strip_bytes, 1), 1,
+                                                 last_strip - first_strip);
 
   uint8_t* packed = nullptr;
   uint8_t* codes = nullptr;
@@ -170,14 +172,12 @@ Status run_task(const Plan& plan, size_t index) {
         } else {
           strip_a.data = static_cast<const uint8_t*>(a.data) + (row - first_row) * plan.lda;
         }
-        for (size_t t = chunk; t < chunk_end; ++t) {
-          const size_t column = t * tile.nr;
-          const Epilogue epilogue =
-              at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
-          tile.run(rows, std::min<size_t>(tile.nr, b.n() - column), b.k(), strip_a,
-                   b.panels(column / kPanelWidth), epilogue,
-                   c + (row * call.ldc + column) * element, call.ldc);
-        }
+        const size_t column = chunk * tile.nr;
+        const Epilogue epilogue =
+            at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
+        tile.run(rows, std::min<size_t>(chunk_end * tile.nr, b.n()) - column, b.k(), strip_a,
+                 b.panels(column / kPanelWidth), epilogue, c + (row * call.ldc + column) * element,
+                 call.ldc);
       }
     }
   }

@@ -82,9 +82,10 @@ struct TileB {
   const PanelFix* fix;
 };
 
-/// C[rows x cols] = epilogue(A[rows x k] * B). rows <= tile.mr, cols <= tile.nr; any value from 1
-/// up. In-place A is read exactly k bytes a row, never more. `c`: rows `ldc` ELEMENTS apart;
-/// exactly rows x cols elements are written. k may be 0 (the accumulators are then 0).
+/// C[rows x cols] = epilogue(A[rows x k] * B). 1 <= rows <= tile.mr; cols from 1 up: a call walks
+/// along all tiles of a strip of rows, which costs less than a call for each. In-place A is read
+/// exactly k bytes a row, never more. `c`: rows `ldc` ELEMENTS apart; exactly rows x cols elements
+/// are written. k may be 0 (the accumulators are then 0).
 using GemmTileFn = void (*)(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
                             const Epilogue& epilogue, void* c, size_t ldc);
 

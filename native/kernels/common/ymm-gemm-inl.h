@@ -241,20 +241,21 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& 
 template <size_t kRows, size_t kPanels>
 void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
           const Epilogue& epilogue, void* c, size_t ldc) {
-  if constexpr (kPanels > 1) {
-    if (cols > (kPanels - 1) * kPanelWidth) {
-      multiply<kRows, kPanels>(rows, cols, k, a, b, epilogue, 0, c, ldc);
-      return;
-    }
-  }
   TileB panel = b;
-  for (size_t column = 0; column < cols; column += kPanelWidth) {
+  size_t column = 0;
+  const auto step = [&](auto panels) Q8_INLINE_LAMBDA {
+    constexpr size_t kWidth = panels * kPanelWidth;
     const size_t left = cols - column;
-    multiply<kRows, 1>(rows, left < kPanelWidth ? left : kPanelWidth, k, a, panel, epilogue, column,
-                       c, ldc);
-    panel.data += panel.panel_stride;
-    if (panel.fix != nullptr) ++panel.fix;
+    multiply<kRows, panels>(rows, left < kWidth ? left : kWidth, k, a, panel, epilogue, column, c,
+                            ldc);
+    column += kWidth;
+    panel.data += panels * panel.panel_stride;
+    if (panel.fix != nullptr) panel.fix += panels;
+  };
+  if constexpr (kPanels > 1) {
+    while (column + (kPanels - 1) * kPanelWidth < cols) step(Index<kPanels>{});
   }
+  while (column < cols) step(Index<1>{});
 }
 
 constexpr GemmTile kTiles[] = {

@@ -343,7 +343,8 @@ void gemm_rows(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pa
     if (cols == 0) return;
   }
   if constexpr (kPanels > 1) {
-    gemm_rows<kRows, kPanels / 2>(cols, k, a, b, panel_stride, fixes, epilogue, column, c, ldc);
+    gemm_rows<kRows, (kPanels == 3 ? 2 : kPanels / 2)>(cols, k, a, b, panel_stride, fixes, epilogue,
+                                                       column, c, ldc);
   }
 }
 
@@ -371,6 +372,54 @@ constexpr RowTable kByRows;
 void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
           const Epilogue& epilogue, void* c, size_t ldc) {
   kByRows.run[rows - 1](cols, k, a, b.data, b.panel_stride, b.fix, epilogue, 0, c, ldc);
+}
+
+/// Up to 64 bytes at once: reads `mask`, flips, and stores them as elements. Returns the flipped
+/// bytes, zeros outside of the mask.
+inline __m512i pack_bytes(const uint8_t* in, __mmask64 mask, __m512i flip, uint8_t* out) {
+  const __m512i bytes =
+      _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, in), flip));
+  _mm512_mask_storeu_epi8(out, mask, bytes);
+  return bytes;
+}
+inline __m512i pack_bytes(const uint8_t* in, __mmask64 mask, __m512i flip, int16_t* out) {
+  const __m512i bytes =
+      _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, in), flip));
+  _mm512_mask_storeu_epi16(out, static_cast<__mmask32>(mask),
+                           _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes)));
+  _mm512_mask_storeu_epi16(out + 32, static_cast<__mmask32>(mask >> 32),
+                           _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
+  return bytes;
+}
+
+/// GemmKernels::pack_a. The sums of rows come with the copy, by VPSADBW.
+void pack_rows(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source,
+               uint8_t flip, void* dst, size_t dst_stride, int32_t* row_sum) {
+  using Element = Dot::Element;
+  constexpr size_t kBlock = 64;
+  const size_t k = segments * segment_bytes;
+  const __m512i flips = _mm512_set1_epi8(static_cast<char>(flip));
+  const size_t whole = segment_bytes / kBlock * kBlock;
+  const __mmask64 tail = (__mmask64{1} << (segment_bytes - whole)) - 1;
+  for (size_t r = 0; r < rows; ++r) {
+    Element* const row = reinterpret_cast<Element*>(static_cast<uint8_t*>(dst) + r * dst_stride);
+    Element* out = row;
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t s = 0; s < segments; ++s, out += segment_bytes) {
+      const uint8_t* in = source[r * segments + s];
+      size_t i = 0;
+      for (; i < whole; i += kBlock) {
+        const __m512i bytes = pack_bytes(in + i, ~__mmask64{0}, flips, out + i);
+        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+      }
+      if (tail != 0) {
+        const __m512i bytes = pack_bytes(in + i, tail, flips, out + i);
+        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
+      }
+    }
+    for (size_t i = k; i % kKr != 0; ++i) row[i] = 0;
+    if (row_sum != nullptr) row_sum[r] = static_cast<int32_t>(_mm512_reduce_add_epi64(sum));
+  }
 }
 
 constexpr GemmTile tile(const char* name, uint16_t rows) {
@@ -412,7 +461,7 @@ constexpr GemmKernels kGemmKernels = {
     /*a_element_bytes=*/sizeof(Dot::Element),
     /*a_in_place=*/kReadsInPlace,
     /*a_signed=*/false,
-    pack_a<Dot::Element, Dot::kKr>,
+    pack_rows,
     pack_b_panel<Dot::kKr>,
     kTiles + kSkippedTiles,
     sizeof(kTiles) / sizeof(kTiles[0]) - kSkippedTiles,

@@ -48,9 +48,9 @@ void gemm_4x16(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& 
   const bool has_segments = a.source != nullptr;
   const size_t runs = has_segments ? a.segments : 1;
   const size_t run_k = has_segments ? a.segment : k;
-  for (size_t r = 0; r < rows; ++r) {
+  const auto multiply_row = [&](size_t r, size_t column) {
     uint32_t acc[kPanelWidth] = {};
-    const int8_t* b_row = b.data;
+    const int8_t* b_row = b.data + column / kPanelWidth * b.panel_stride;
     for (size_t s = 0; s < runs; ++s) {
       const uint8_t* a_run = has_segments ? a.source[r * a.segments + s]
                                           : static_cast<const uint8_t*>(a.data) + r * a.lda;
@@ -59,7 +59,11 @@ void gemm_4x16(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& 
         for (size_t n = 0; n < kPanelWidth; ++n) acc[n] += static_cast<uint32_t>(value * b_row[n]);
       }
     }
-    for (size_t n = 0; n < cols; ++n) store(epilogue, r, n, acc[n], c, ldc);
+    const size_t end = cols - column < kPanelWidth ? cols : column + kPanelWidth;
+    for (size_t n = column; n < end; ++n) store(epilogue, r, n, acc[n - column], c, ldc);
+  };
+  for (size_t column = 0; column < cols; column += kPanelWidth) {
+    for (size_t r = 0; r < rows; ++r) multiply_row(r, column);
   }
 }
 
