@@ -51,11 +51,10 @@ export async function calibrate(
   let watch: Watch | undefined;
   let samples = 0;
   const openWatch = (feed: Record<string, Tensor>): Promise<Watch> => {
-    const inner = new Map([...observers].filter(([value]) => !graph.inputs.includes(value)));
     const where = { open: engine === 'ort' ? openOrt : openQ8, threads: options.threads };
-    return engine === 'ort' && inner.size > 0 && isOfExtremes(inner)
-      ? watchExtremes(graph, inner, where)
-      : watchTensors(graph, inner, feed, where);
+    return engine === 'ort' && observers.size > 0 && isOfExtremes(observers)
+      ? watchExtremes(graph, observers, where)
+      : watchTensors(graph, observers, feed, where);
   };
   try {
     onProgress?.({ phase: 'calibrate', done: 0, total: total() });
@@ -63,7 +62,6 @@ export async function calibrate(
       signal?.throwIfAborted();
       const feed = checkFeed(graph, sample, samples);
       watch ??= await openWatch(feed);
-      for (const value of graph.inputs) observers.get(value)?.observe(feed[value.name].data as Float32Array);
       await watch.observe(feed, signal);
       samples++;
       onProgress?.({ phase: 'calibrate', done: samples, total: total() });

@@ -7,16 +7,13 @@
  * only the node that makes it is to blame.
  */
 import { expected, Q8Error } from '../errors';
-import { type Graph, isConcrete, type Node, Value, type ValueType } from '../graph/graph';
-import { inferTypes } from '../graph/infer';
-import { lookupOp } from '../ops/registry';
+import { type Graph, type Node, Value } from '../graph/graph';
+import { batchesOf, copyOf, giveOut, givingOut, type RealTensor, type TwinOf } from '../passes/give-out';
 import { capturedValues } from '../passes/matching';
-import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import { InferenceSession } from '../runtime/session';
 import type { DType } from '../tensor/dtype';
-import { sizeOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
-import { matchActivations, type RealTensor, type TensorPair } from './match-tensors';
+import { matchActivations, type TensorPair } from './match-tensors';
 import { type Errors, ErrorSums } from './metrics';
 
 /** One sample: a tensor for every input of the models. */
@@ -55,9 +52,6 @@ export interface GraphComparison {
   samples: number;
 }
 
-/** Elements of all results that one sample may have in memory together (256 MiB of float32). */
-const ELEMENTS_PER_RUN = 2 ** 26;
-
 /**
  * @param reference, other prepared graphs (types known). Not changed.
  * @throws ERR_Q8_INVALID_ARGUMENT without samples or without tensors in common, ERR_Q8_UNSUPPORTED_OP when q8 cannot run a
@@ -86,7 +80,10 @@ export async function compareGraphs(
     onSample?.(0);
     for await (const feed of feeds) {
       signal?.throwIfAborted();
-      runs ??= batches(reference, measured, feed).map((batch) => new Run(reference, other, batch, pairs, options));
+      // The reference, the other, and the local run hold each tensor.
+      runs ??= batchesOf(reference, measured, ({ pair }) => pair.reference.value, feed, 3).map(
+        (batch) => new Run(reference, other, batch, pairs, options),
+      );
       for (const run of runs) await run.sample(feed, observe, signal);
       samples++;
       onSample?.(samples);
@@ -149,7 +146,7 @@ class Run {
       : undefined;
     this.#local = isolated && InferenceSession.fromGraph(isolated, { threads });
     this.#other = InferenceSession.fromGraph(
-      withRealOutputs(
+      givingOut(
         other,
         measured.map(({ pair }) => pair.other),
       ),
@@ -157,7 +154,7 @@ class Run {
     );
     const wanted = new Set([...measured.map(({ pair }) => pair.name), ...(this.#local?.inputNames ?? [])]);
     this.#reference = InferenceSession.fromGraph(
-      withRealOutputs(
+      givingOut(
         reference,
         pairs.filter(({ name }) => wanted.has(name)).map(({ reference: tensor }) => tensor),
       ),
@@ -197,42 +194,6 @@ function pick<T>(from: Readonly<Record<string, T>>, names: readonly string[]): R
   return Object.fromEntries(names.map((name) => [name, from[name]]));
 }
 
-/** Splits tensors so that the results of each batch fit in memory together, by the sizes that this sample gives them. */
-function batches(reference: Graph, measured: readonly Measured[], feed: Feed): Measured[][] {
-  const inputTypes = new Map(
-    reference.inputs.flatMap((value): [Value, ValueType][] => {
-      const tensor = feed[value.name];
-      return tensor ? [[value, { dtype: tensor.type, shape: tensor.dims }]] : [];
-    }),
-  );
-  const types = inferTypes(reference, lookupOp, { inputTypes });
-  const result: Measured[][] = [];
-  let elements = Number.POSITIVE_INFINITY;
-  for (const item of measured) {
-    const shape = types.typeOf(item.pair.reference.value)?.shape;
-    // The reference, the other, and the local run hold it.
-    const size = 3 * (isConcrete(shape) ? sizeOf(shape) : 0);
-    if (elements + size > ELEMENTS_PER_RUN) {
-      result.push([]);
-      elements = 0;
-    }
-    result[result.length - 1].push(item);
-    elements += size;
-  }
-  return result;
-}
-
-/** A copy of the graph that gives out these tensors as float32, under their names in the float model. */
-function withRealOutputs(graph: Graph, tensors: readonly RealTensor[]): Graph {
-  const { copy, twinOf } = copyOf(graph);
-  giveOut(
-    copy,
-    tensors.map((tensor) => ({ ...tensor, twin: twinOf(tensor.value) })),
-    twinOf,
-  );
-  return copy;
-}
-
 /**
  * A copy of `other` that computes `wanted`, each from the reference's tensors: whatever reads one of `pairs` reads a new
  * input of its name instead, through a quantizer where it wants codes.
@@ -255,7 +216,7 @@ function isolate(other: Graph, wanted: readonly TensorPair[], pairs: readonly Te
   }
   giveOut(
     copy,
-    wanted.map(({ other: tensor }) => ({ ...tensor, twin: twinOf(tensor.value) })),
+    wanted.map(({ other: tensor }) => tensor),
     twinOf,
   );
   for (const input of inputs) if (input.consumerCount > 0) copy.inputs.push(input);
@@ -273,48 +234,4 @@ function quantized(graph: Graph, from: Value, like: Value, { params }: RealTenso
     attributes: { axis: { kind: 'int', value: axis } },
   });
   return output;
-}
-
-/** Makes the tensors the only outputs. */
-function giveOut(graph: Graph, tensors: readonly (RealTensor & { twin: Value })[], twinOf: TwinOf): void {
-  graph.outputs.length = 0;
-  for (const { name, twin, params } of tensors) {
-    const output = new Value(name, { dtype: 'float32', shape: twin.type?.shape });
-    // The tensor itself may be an input, or be named otherwise; a node in between gives it its public name.
-    const { scale, zeroPoint, axis = 0 } = params ?? {};
-    if (twin.name === name && twin.producer) twin.name = graph.uniqueName(`${name}_inside`);
-    graph.addNode(
-      scale
-        ? {
-            name: '',
-            op: 'DequantizeLinear',
-            inputs: [twin, twinOf(scale), zeroPoint ? twinOf(zeroPoint) : null],
-            outputs: [output],
-            attributes: { axis: { kind: 'int', value: axis } },
-          }
-        : { name: '', op: 'Identity', inputs: [twin], outputs: [output] },
-    );
-    graph.outputs.push(output);
-  }
-  removeDeadNodes(graph);
-}
-
-type TwinOf = (value: Value) => Value;
-
-/** A clone, and the way from values of the original to those of the clone. */
-function copyOf(graph: Graph): { copy: Graph; twinOf: TwinOf } {
-  const copy = graph.clone();
-  const twins = new Map<Value, Value>();
-  const pair = (originals: readonly (Value | null)[], clones: readonly (Value | null)[]): void => {
-    for (const [i, value] of originals.entries()) if (value) twins.set(value, clones[i]!);
-  };
-  pair(graph.inputs, copy.inputs);
-  // A clone lists its nodes in the order of the original's execution.
-  const clones = copy.nodes.values();
-  for (const node of graph.topologicalOrder()) {
-    const clone: Node = clones.next().value!;
-    pair(node.inputs, clone.inputs);
-    pair(node.outputs, clone.outputs);
-  }
-  return { copy, twinOf: (value) => twins.get(value)! };
 }

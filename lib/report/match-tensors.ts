@@ -3,25 +3,10 @@
  * those of weight "w" are "w_quantized". This file undoes that and finds the scale that gives codes their meaning.
  */
 import type { Graph, Node, Value } from '../graph/graph';
+import type { CodeParams, RealTensor } from '../passes/give-out';
 import type { DType } from '../tensor/dtype';
 
-/** How codes become reals. All are values of the graph that the codes are in. */
-export interface CodeParams {
-  scale: Value;
-  zeroPoint: Value | null;
-  /** Set when there is a scale per index of this axis (0 or more). */
-  axis: number | undefined;
-}
-
-/** A tensor of a model that stands for reals: floats, or codes with constant parameters. */
-export interface RealTensor {
-  /** As the float model calls it. */
-  name: string;
-  value: Value;
-  /** Present when `value` holds codes. */
-  params?: CodeParams;
-}
-
+/** The same tensor in two models; tensors are named as the float model calls them. */
 export interface TensorPair {
   name: string;
   reference: RealTensor;

@@ -95,7 +95,7 @@ describe('watchExtremes', () => {
     }
   }
 
-  it('serves calibrate(), which tells the tensors that were not finite and needs no session for inputs', async () => {
+  it('serves calibrate(), which tells the tensors that were not finite, and watches inputs too', async () => {
     const graph = oddGraph(17);
     const options = { calibrationMethod: 'minmax', percentile: 99.99, bins: 2048, momentum: 0.01 } as const;
     const rest = { activationSymmetric: false, engine: 'ort', threads: 1, calibration: ODD_FEEDS } as const;

@@ -1,8 +1,8 @@
 /** Statistics of activations by channel, gathered by running the float graph on samples one at a time. */
 import type { Graph, Value } from '../../graph/graph';
-import { removeDeadNodes } from '../../passes/remove-dead-nodes';
-import { InferenceSession } from '../../runtime/session';
+import { openQ8 } from '../engines/q8';
 import type { CalibrationFeed } from '../options';
+import { Tap } from '../tap';
 import type { ChannelStatistics, StatisticRequest } from './algorithm';
 
 export interface StatisticsOptions {
@@ -57,31 +57,17 @@ export async function gatherStatistics(
   { threads, signal }: StatisticsOptions,
 ): Promise<Map<Value, ChannelStatistics>> {
   const observers = new Map(requests.map(({ value, axis }) => [value, new ChannelObserver(axis)]));
-  const inputs = new Set(graph.inputs);
-  const inside = [...observers.keys()].filter((value) => !inputs.has(value));
-  const session = inside.length > 0 ? InferenceSession.fromGraph(withOutputs(graph, inside), { threads }) : undefined;
+  const tap = await Tap.open(graph, [...observers.keys()], samples[0], { open: openQ8, threads });
   try {
     for (const sample of samples) {
-      signal?.throwIfAborted();
-      const results = { ...sample, ...(await session?.run(sample, { signal })) };
-      for (const [value, observer] of observers) {
-        const { data, dims } = results[value.name];
-        observer.observe(data as Float32Array, dims);
-      }
+      await tap.run(
+        sample,
+        (value, { data, dims }) => observers.get(value)!.observe(data as Float32Array, dims),
+        signal,
+      );
     }
   } finally {
-    session?.dispose();
+    await tap.release();
   }
   return new Map([...observers].map(([value, observer]) => [value, observer.statistics]));
-}
-
-function withOutputs(graph: Graph, values: readonly Value[]): Graph {
-  const copy = graph.clone();
-  const wanted = new Set(values.map(({ name }) => name));
-  copy.outputs.length = 0;
-  for (const node of copy.nodes) {
-    for (const value of node.outputs) if (value && wanted.has(value.name)) copy.outputs.push(value);
-  }
-  removeDeadNodes(copy);
-  return copy;
 }

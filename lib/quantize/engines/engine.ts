@@ -2,9 +2,14 @@
 import type { Graph } from '../../graph/graph';
 import type { Tensor } from '../../tensor/tensor';
 
+export interface EngineResult {
+  readonly data: unknown;
+  readonly dims: readonly number[];
+}
+
 export interface CalibrationEngine {
   /** All outputs of the model, by name. */
-  run(feed: Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, { readonly data: unknown }>>>;
+  run(feed: Readonly<Record<string, Tensor>>): Promise<Readonly<Record<string, EngineResult>>>;
   release(): Promise<void>;
 }
 

@@ -18,7 +18,7 @@ const verbs = {
     const feeds = Object.entries(feed).map(([name, { type, data, dims }]) => [name, new ort.Tensor(type, data, dims)]);
     const { outputNames } = sessions.get(session);
     const results = await sessions.get(session).run(Object.fromEntries(feeds));
-    return packed(outputNames.map((name) => results[name].data));
+    return packed(outputNames.map((name) => results[name]));
   },
 
   async close({ session }) {
@@ -27,28 +27,23 @@ const verbs = {
   },
 };
 
-/** Arrays of float32 up to this length go over in one: each array of its own costs two microseconds. */
-const SMALL = 64;
-
-/** The arrays, where lengths stand for small ones, whose elements are in `packed` one after the other. */
-function packed(arrays) {
-  const isSmall = (array) => array instanceof Float32Array && array.length <= SMALL;
-  const all = new Float32Array(arrays.reduce((sum, array) => sum + (isSmall(array) ? array.length : 0), 0));
-  let at = 0;
-  const list = arrays.map((array) => {
-    if (!isSmall(array)) return array;
-    all.set(array, at);
-    at += array.length;
-    return array.length;
-  });
-  return { arrays: list, packed: all };
+/**
+ * What tells results apart: { data, dims }, or null for a float32 number, which is in `numbers` in the same order. Each array
+ * that goes over by itself costs two microseconds, and extremes are a thousand numbers.
+ */
+function packed(tensors) {
+  const isNumber = ({ data, dims }) => data instanceof Float32Array && dims.length === 0;
+  return {
+    numbers: Float32Array.from(tensors.filter(isNumber), ({ data }) => data[0]),
+    results: tensors.map((tensor) => (isNumber(tensor) ? null : { data: tensor.data, dims: tensor.dims })),
+  };
 }
 
 parentPort.on('message', async ({ call, verb, ...message }) => {
   try {
     const result = await verbs[verb](message);
     // Results go over as they are; nobody here needs them any more.
-    const buffers = (result?.arrays ?? []).flatMap((array) => array.buffer ?? []);
+    const buffers = (result?.results ?? []).flatMap((tensor) => tensor?.data.buffer ?? []);
     parentPort.postMessage({ call, result }, [...new Set(buffers)]);
   } catch (error) {
     parentPort.postMessage({ call, failure: error instanceof Error ? error.message : String(error) });

@@ -11,7 +11,7 @@ import { Q8Error } from '../../errors';
 import { graphToProto } from '../../graph/to-proto';
 import { modelSize, writeModel, writeModelFile } from '../../onnx/write';
 import type { Tensor } from '../../tensor/tensor';
-import type { OpenEngine } from './engine';
+import type { EngineResult, OpenEngine } from './engine';
 
 /** Whether onnxruntime-node is installed and loads. */
 export async function ortIsAvailable(): Promise<boolean> {
@@ -62,13 +62,9 @@ export const openOrt: OpenEngine = async (graph, { threads }) => {
         const isPart = !Array.isArray(data) && data.byteLength < data.buffer.byteLength;
         message[name] = { type, data: isPart ? data.slice() : data, dims };
       }
-      const { arrays, packed } = (await thread.call('run', { session, feed: message })) as Results;
+      const { results, numbers } = (await thread.call('run', { session, feed: message })) as Results;
       let at = 0;
-      const unpacked = arrays.map((data) => {
-        if (typeof data !== 'number') return { data };
-        at += data;
-        return { data: packed.subarray(at - data, at) };
-      });
+      const unpacked = results.map((result) => result ?? { data: numbers.subarray(at, ++at), dims: [] });
       return Object.fromEntries(outputNames.map((name, i) => [name, unpacked[i]]));
     },
     async release() {
@@ -89,13 +85,13 @@ function sessionOptions(threads: number): Ort.InferenceSession.SessionOptions {
   };
 }
 
-/** What ort-thread.js answers to 'open' and to 'run': numbers are lengths of small arrays, which are packed together. */
+/** What ort-thread.js answers to 'open' and to 'run': null stands for the next one of `numbers`. */
 interface Opened {
   outputNames: readonly string[];
 }
 interface Results {
-  arrays: readonly (object | number)[];
-  packed: Float32Array;
+  results: readonly (EngineResult | null)[];
+  numbers: Float32Array;
 }
 
 interface PendingCall {
