@@ -46,9 +46,9 @@ export function refusedLevels(): { isa: string; mismatch: string }[];
 
 /**
  * Multiply-adds per nanosecond of one thread in a loop on registers with the selected ISA, of the faster form of its GEMM.
- * Blocks for about 0.1 s.
+ * Blocks for about so many milliseconds.
  */
-export function measurePeak(): number;
+export function measurePeak(milliseconds: number): number;
 
 /**
  * Bytes per nanosecond at which one thread reads a buffer of `bytes` again and again: of the cache that holds it, or of

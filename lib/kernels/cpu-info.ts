@@ -88,9 +88,9 @@ export function cpuInfo(options: { measure?: boolean } = {}): CpuInfo {
   return info;
 }
 
-/** 10^9 multiply-adds per second of one thread on registers alone. Blocks for about 0.1 s. */
-export function measurePeak(): number {
-  return loadBinding().measurePeak();
+/** 10^9 multiply-adds per second of one thread on registers alone. Blocks for about so many milliseconds. */
+export function measurePeak(milliseconds = 100): number {
+  return loadBinding().measurePeak(milliseconds);
 }
 
 /** With weights up to `largest`. */
