@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
-/// Blocking and threads. The result is cut into a grid of tasks; a task walks its rows in blocks of
-/// A that stay in L2, and for each block streams B once in chunks of column tiles. Within a chunk a
-/// strip of A stays in L1 while the tiles pass by as one sequential stream. A tile covers full K:
+/// Blocking and threads. The result is cut into a grid of tasks. A task takes B in chunks of column
+/// tiles that stay in L2, and walks along its rows for each: a strip of A stays in L1 while the
+/// tiles of the chunk pass by as one sequential stream. Where A has to be packed, it goes block by
+/// block of rows, so that no more than a block is packed at a time. A tile covers full K:
 /// accumulators live in registers from the first product to the finished output.
 #include "gemm/gemm.h"
 
@@ -12,15 +13,16 @@
 
 #include "core/abort_flag.h"
 #include "core/thread_pool.h"
+#include "cpu/topology.h"
 #include "gemm/tile_choice.h"
 
 namespace q8 {
 namespace {
 
-/// Packed A of one block, and the column tiles that are multiplied with one strip before the next
-/// strip's turn. Together they fit an L2 of 512 KB.
+/// Packed A of one block.
 constexpr size_t kABlockBytes = 128 * 1024;
-constexpr size_t kBChunkBytes = 384 * 1024;
+/// A chunk of B has at least so much, and five eighths of a larger L2: what is left serves A and C.
+constexpr size_t kMinChunkBytes = 384 * 1024;
 /// Scratch beyond this goes back to the system after the call.
 constexpr size_t kKeepBytes = 4 * 1024 * 1024;
 /// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs
@@ -32,6 +34,11 @@ constexpr size_t kTasksPerThread = 3;
 /// Rows this far apart fall into the same few cache sets.
 constexpr size_t kAliasBytes = 4096;
 constexpr size_t kMaxTileRows = 64;
+
+size_t chunk_bytes() {
+  static const size_t bytes = std::max(topology().l2_bytes / 8 * 5, kMinChunkBytes);
+  return bytes;
+}
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }
@@ -119,11 +126,13 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t last_tile = plan.tiles * (grid_column + 1) / plan.grid.columns;
   const size_t strip_bytes = plan.strip_rows * plan.lda;
   const size_t tile_bytes = tile.nr / kPanelWidth * b.panel_stride();
-  const size_t chunk_tiles = std::max<size_t>(kBChunkBytes / std::max<size_t>(tile_bytes, 1), 1);
-  // With one chunk a packed strip is read once, and best from L1.
-  const size_t block_bytes = last_tile - first_tile <= chunk_tiles ? 0 : kABlockBytes;
-  const size_t block_strips = std::clamp<size_t>(block_bytes / std::max<size_t>(strip_bytes, 1), 1,
-                                                 last_strip - first_strip);
+  const size_t chunk_tiles = std::max<size_t>(chunk_bytes() / std::max<size_t>(tile_bytes, 1), 1);
+  size_t block_strips = last_strip - first_strip;
+  if (plan.pack) {
+    // With one chunk a packed strip is read once, and best from L1.
+    const size_t bytes = last_tile - first_tile <= chunk_tiles ? 0 : kABlockBytes;
+    block_strips = std::clamp<size_t>(bytes / std::max<size_t>(strip_bytes, 1), 1, block_strips);
+  }
 
   uint8_t* packed = nullptr;
   uint8_t* codes = nullptr;
