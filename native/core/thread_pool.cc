@@ -3,34 +3,72 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "cpu/topology.h"
 
 namespace q8 {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
+/// How long a worker looks for the next fork before it sleeps: longer than the serial part between
+/// two layers, shorter than what anybody would notice of a core.
+constexpr std::chrono::microseconds kIdleSpin(40);
+/// How long a caller looks for its helpers' end. They finish at about the same time, unless one has
+/// lost its core.
+constexpr std::chrono::microseconds kJoinSpin(100);
+
+/// Tells the core that this is a loop that waits.
+inline void pause() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+  __asm__ volatile("yield");
+#else
+  std::this_thread::yield();
+#endif
+}
+
+/// Looks at `done` until it holds or the time is over.
+template <typename Done>
+bool spin(std::chrono::microseconds limit, const Done& done) {
+  constexpr int kLooksPerClock = 32;
+  const Clock::time_point end = Clock::now() + limit;
+  do {
+    for (int i = 0; i < kLooksPerClock; ++i) {
+      if (done()) return true;
+      pause();
+    }
+  } while (Clock::now() < end);
+  return false;
+}
+
 /// One fork-join. It lives on the caller's stack: `helpers` counts the workers that hold a pointer
 /// to it, and the caller returns only when that is 0.
 struct Fork {
-  const std::function<void(size_t)>* body;
+  const void* body;
+  void (*call)(const void* body, size_t index);
   size_t count;
   std::atomic<size_t> next{0};
-  /// Workers that may still join, and workers inside; both guarded by Impl::mutex.
+  /// Workers that may still join, and workers inside. Both are written under Impl::mutex only, and
+  /// helpers is read without it by the caller who waits.
   size_t seats = 0;
-  size_t helpers = 0;
+  std::atomic<size_t> helpers{0};
   std::condition_variable left;
 
   void work() {
     for (;;) {
       const size_t index = next.fetch_add(1, std::memory_order_relaxed);
       if (index >= count) return;
-      (*body)(index);
+      call(body, index);
     }
   }
 };
@@ -41,33 +79,52 @@ struct Fork {
 struct ThreadPool::Impl {
   std::mutex mutex;
   std::condition_variable wake;
-  std::deque<Fork*> forks;
+  /// A few at most; a deque would allocate as it moves along.
+  std::vector<Fork*> forks;
   std::deque<std::function<void()>> jobs;
-  size_t idle = 0;
+  /// Whether there is a fork or a job, for workers that look without the mutex.
+  std::atomic<bool> has_work{false};
+  size_t sleeping = 0;
+  size_t spinning = 0;
   size_t size = 1;
+
+  /// Call with the mutex held, after a change of forks or jobs.
+  void publish() { has_work.store(!forks.empty() || !jobs.empty(), std::memory_order_release); }
 
   void worker() {
     std::unique_lock<std::mutex> lock(mutex);
+    // A worker that only ever gets jobs sleeps at once: nobody waits for it.
+    bool has_forked = false;
     for (;;) {
       if (!forks.empty()) {
         Fork* fork = forks.front();
-        ++fork->helpers;
-        if (--fork->seats == 0) forks.pop_front();
+        fork->helpers.fetch_add(1, std::memory_order_relaxed);
+        if (--fork->seats == 0) forks.erase(forks.begin());
+        publish();
         lock.unlock();
         fork->work();
         lock.lock();
-        if (--fork->helpers == 0) fork->left.notify_one();
+        if (fork->helpers.fetch_sub(1, std::memory_order_acq_rel) == 1) fork->left.notify_one();
+        has_forked = true;
       } else if (!jobs.empty()) {
         std::function<void()> job = std::move(jobs.front());
         jobs.pop_front();
+        publish();
         lock.unlock();
         job();
         job = nullptr;
         lock.lock();
+      } else if (has_forked) {
+        ++spinning;
+        lock.unlock();
+        spin(kIdleSpin, [&] { return has_work.load(std::memory_order_acquire); });
+        lock.lock();
+        --spinning;
+        has_forked = false;
       } else {
-        ++idle;
+        ++sleeping;
         wake.wait(lock);
-        --idle;
+        --sleeping;
       }
     }
   }
@@ -88,16 +145,16 @@ ThreadPool& ThreadPool::instance() {
 
 size_t ThreadPool::size() const { return impl_->size; }
 
-void ThreadPool::parallel_for(size_t count, size_t max_threads,
-                              const std::function<void(size_t)>& body) {
+void ThreadPool::run_fork(size_t count, size_t max_threads, const void* body, BodyFn call) {
   const size_t limit = max_threads == 0 ? impl_->size : std::min(max_threads, impl_->size);
   const size_t helpers = std::min(count, limit) - (count == 0 ? 0 : 1);
   if (helpers == 0) {
-    for (size_t index = 0; index < count; ++index) body(index);
+    for (size_t index = 0; index < count; ++index) call(body, index);
     return;
   }
   Fork fork;
-  fork.body = &body;
+  fork.body = body;
+  fork.call = call;
   fork.count = count;
   size_t wakeups = 0;
   bool is_shared;
@@ -109,23 +166,32 @@ void ThreadPool::parallel_for(size_t count, size_t max_threads,
     if (is_shared) {
       fork.seats = helpers;
       impl_->forks.push_back(&fork);
-      wakeups = std::min(helpers, impl_->idle);
+      impl_->publish();
+      wakeups = std::min(helpers - std::min(helpers, impl_->spinning), impl_->sleeping);
     }
   }
   for (size_t i = 0; i < wakeups; ++i) impl_->wake.notify_one();
   fork.work();
   if (!is_shared) return;
-  std::unique_lock<std::mutex> lock(impl_->mutex);
-  if (fork.seats != 0) {
-    impl_->forks.erase(std::find(impl_->forks.begin(), impl_->forks.end(), &fork));
+  const auto is_left = [&fork] { return fork.helpers.load(std::memory_order_acquire) == 0; };
+  {
+    const std::lock_guard<std::mutex> lock(impl_->mutex);
+    if (fork.seats != 0) {
+      impl_->forks.erase(std::find(impl_->forks.begin(), impl_->forks.end(), &fork));
+      impl_->publish();
+    }
   }
-  fork.left.wait(lock, [&fork] { return fork.helpers == 0; });
+  spin(kJoinSpin, is_left);
+  // Also after a successful spin: the last helper may still be about to notify, under the mutex.
+  std::unique_lock<std::mutex> lock(impl_->mutex);
+  fork.left.wait(lock, is_left);
 }
 
 void ThreadPool::submit(std::function<void()> job) {
   {
     const std::lock_guard<std::mutex> lock(impl_->mutex);
     impl_->jobs.push_back(std::move(job));
+    impl_->publish();
   }
   impl_->wake.notify_one();
 }
