@@ -64,6 +64,11 @@ struct CodeLanes {
   };
 };
 
+/// The compiler's code for qbinary serves.
+struct QBinaryLanes {
+  static constexpr size_t kWidth = 1;
+};
+
 }  // namespace
 }  // namespace q8
 

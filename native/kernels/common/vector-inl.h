@@ -4,7 +4,8 @@
 /// file is included): a type V of kWidth floats, load, store, broadcast, add, div, fma, clamp (NaN
 /// stays), and the rows and panels of the GEMM tile that fit its registers. Table lookups use its
 /// `CodeLanes`: kWidth codes, 1 if it has nothing, and a Table that is made from 256 codes and maps
-/// kWidth codes at a time. Everything has internal linkage.
+/// kWidth codes at a time. Likewise `QBinaryLanes` maps kWidth codes of two operands. Everything
+/// has internal linkage.
 #pragma once
 
 #include "kernels/common/fma-inl.h"
@@ -87,7 +88,37 @@ void lut(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
   for (; i < n; ++i) y[i] = table[x[i]];
 }
 
-template <class Op>
+/// Operations of qbinary, on floats and on the room's vectors of them.
+struct AddOp {
+  float operator()(float u, float v) const { return u + v; }
+  template <class Lanes>
+  typename Lanes::V on_lanes(typename Lanes::V u, typename Lanes::V v) const {
+    return Lanes::add(u, v);
+  }
+};
+struct SubOp {
+  float operator()(float u, float v) const { return u - v; }
+  template <class Lanes>
+  typename Lanes::V on_lanes(typename Lanes::V u, typename Lanes::V v) const {
+    return Lanes::sub(u, v);
+  }
+};
+struct MulOp {
+  float operator()(float u, float v) const { return u * v; }
+  template <class Lanes>
+  typename Lanes::V on_lanes(typename Lanes::V u, typename Lanes::V v) const {
+    return Lanes::mul(u, v);
+  }
+};
+struct DivOp {
+  float operator()(float u, float v) const { return u / v; }
+  template <class Lanes>
+  typename Lanes::V on_lanes(typename Lanes::V u, typename Lanes::V v) const {
+    return Lanes::div(u, v);
+  }
+};
+
+template <class Lanes, class Op>
 void qbinary_with(Op op, size_t n, const uint8_t* a, ptrdiff_t a_step, const CodeParams& a_params,
                   const uint8_t* b, ptrdiff_t b_step, const CodeParams& b_params,
                   const QuantizeParams& y_params, uint8_t* y) {
@@ -95,9 +126,14 @@ void qbinary_with(Op op, size_t n, const uint8_t* a, ptrdiff_t a_step, const Cod
   const CodeParams pb = b_params;
   const QuantizeParams py = y_params;
   if (a_step == 1 && b_step == 1) {
+    size_t i = 0;
+    if constexpr (Lanes::kWidth > 1) {
+      const Lanes lanes(pa, pb, py);
+      for (; i + Lanes::kWidth <= n; i += Lanes::kWidth) lanes.map(op, a + i, b + i, y + i);
+    }
     Q8_INDEPENDENT
-    for (size_t i = 0; i < n; ++i)
-      y[i] = quantize_one(op(dequantize_one(a[i], pa), dequantize_one(b[i], pb)), py);
+    for (size_t rest = i; rest < n; ++rest)
+      y[rest] = quantize_one(op(dequantize_one(a[rest], pa), dequantize_one(b[rest], pb)), py);
   } else if (a_step == 1 && b_step == 0) {
     const float vb = dequantize_one(b[0], pb);
     Q8_INDEPENDENT
@@ -119,17 +155,17 @@ void qbinary(BinaryKind kind, size_t n, const uint8_t* a, ptrdiff_t a_step,
              const CodeParams& a_params, const uint8_t* b, ptrdiff_t b_step,
              const CodeParams& b_params, const QuantizeParams& y_params, uint8_t* y) {
   const auto run = [&](auto op) {
-    qbinary_with(op, n, a, a_step, a_params, b, b_step, b_params, y_params, y);
+    qbinary_with<QBinaryLanes>(op, n, a, a_step, a_params, b, b_step, b_params, y_params, y);
   };
   switch (kind) {
     case BinaryKind::kAdd:
-      return run([](float u, float v) { return u + v; });
+      return run(AddOp{});
     case BinaryKind::kSub:
-      return run([](float u, float v) { return u - v; });
+      return run(SubOp{});
     case BinaryKind::kMul:
-      return run([](float u, float v) { return u * v; });
+      return run(MulOp{});
     default:
-      return run([](float u, float v) { return u / v; });
+      return run(DivOp{});
   }
 }
 

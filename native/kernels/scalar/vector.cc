@@ -29,6 +29,11 @@ struct CodeLanes {
   static constexpr size_t kWidth = 1;
 };
 
+/// The compiler's code for qbinary serves.
+struct QBinaryLanes {
+  static constexpr size_t kWidth = 1;
+};
+
 }  // namespace
 }  // namespace q8
 

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+/// Vector kernels on codes, of every instruction set that this CPU has, against those of scalar,
+/// with guard pages behind operands and output.
+#include <cmath>
+#include <string>
+
+#include "check.h"
+#include "cpu/dispatch.h"
+#include "guarded_buffer.h"
+#include "kernels/kernel_table.h"
+
+namespace q8::test {
+namespace {
+
+/// From the range of trained networks, with a few that overflow or underflow.
+float scale(Random& random) {
+  const int exponent = random.below(8) == 0 ? static_cast<int>(random.below(240)) - 120
+                                            : -static_cast<int>(random.below(12));
+  return std::ldexp(1.0f + static_cast<float>(random.below(1 << 20)) / (1 << 20), exponent);
+}
+
+CodeParams operand(Random& random) {
+  return {scale(random), static_cast<int32_t>(random.below(256)),
+          static_cast<uint8_t>(random.below(2) * 0x80)};
+}
+
+QuantizeParams result(Random& random) {
+  const int32_t least = random.below(2) ? 0 : -128;
+  const int32_t zero_point = least + static_cast<int32_t>(random.below(256));
+  return {scale(random), static_cast<float>(least - zero_point),
+          static_cast<float>(least + 255 - zero_point), zero_point};
+}
+
+}  // namespace
+
+Q8_TEST(qbinary_matches_scalar) {
+  const VectorKernels& scalar = *find_supported_table("scalar")->vector;
+  for (const IsaLevel& level : compiled_levels()) {
+    const KernelTable* table = find_supported_table(level.name);
+    if (table == nullptr || table->vector == &scalar) continue;
+    Random random(11);
+    size_t wrong = 0;
+    for (int round = 0; round < 4000; ++round) {
+      const size_t n = 1 + random.below(300);
+      GuardedBuffer<uint8_t> a(n);
+      GuardedBuffer<uint8_t> b(n);
+      GuardedBuffer<uint8_t> y(n);
+      GuardedBuffer<uint8_t> wanted(n);
+      for (uint8_t& code : a) code = static_cast<uint8_t>(random.below(256));
+      for (uint8_t& code : b) code = static_cast<uint8_t>(random.below(256));
+      const BinaryKind kinds[] = {BinaryKind::kAdd, BinaryKind::kSub, BinaryKind::kMul,
+                                  BinaryKind::kDiv};
+      const BinaryKind kind = kinds[random.below(4)];
+      const ptrdiff_t a_step = random.below(4) != 0;
+      const ptrdiff_t b_step = random.below(4) != 0;
+      const CodeParams pa = operand(random);
+      const CodeParams pb = operand(random);
+      const QuantizeParams py = result(random);
+      scalar.qbinary(kind, n, a.data(), a_step, pa, b.data(), b_step, pb, py, wanted.data());
+      table->vector->qbinary(kind, n, a.data(), a_step, pa, b.data(), b_step, pb, py, y.data());
+      for (size_t i = 0; i < n; ++i) wrong += y.data()[i] != wanted.data()[i];
+    }
+    Q8_CHECK(wrong == 0, std::string(level.name) + ": " + std::to_string(wrong) + " codes differ");
+  }
+}
+
+}  // namespace q8::test
