@@ -114,7 +114,7 @@ function count(body, block, product) {
   const isStack = /mov +%rsp,%rbp/.test(block) ? /\(%r[sb]p/ : /\(%rsp/;
   return {
     counts: product.map((mnemonic) => body.filter((code) => code.startsWith(mnemonic)).length),
-    loads: body.filter((code) => /\(.*%r/.test(code) && !/^(lea|nop|cs nop|data16)/.test(code)).length,
+    loads: body.filter((code) => /\(.*%r/.test(code) && !/^(lea|nop|cs nop|data16|prefetch)/.test(code)).length,
     stack: body.filter((code) => isStack.test(code)).length,
   };
 }

@@ -205,8 +205,11 @@ class WindowQConv final : public Step {
     }
     element_bytes_ = canonical_copy_ ? kernels.a_element_bytes : 1;
     window_ = Window(source_, element_bytes_);
-    const size_t row_bytes = std::max<size_t>(dims.depth() * kernels.a_element_bytes, 1);
-    block_rows_ = std::clamp(kBlockBytes / row_bytes, kMinBlockRows, kMaxBlockRows);
+    // Of a block there are the packed rows or, where the tiles follow pointers, only these.
+    const size_t row_bytes = in_place || canonical_copy_ ? segments_ * sizeof(void*) * 4
+                                                         : dims.depth() * kernels.a_element_bytes;
+    block_rows_ =
+        std::clamp(kBlockBytes / std::max<size_t>(row_bytes, 1), kMinBlockRows, kMaxBlockRows);
   }
 
   const char* kernel() const override {

@@ -21,7 +21,12 @@ namespace {
 
 /// Packed A of one block.
 constexpr size_t kABlockBytes = 128 * 1024;
-/// A chunk of B has at least so much, and five eighths of a larger L2: what is left serves A and C.
+/// A chunk of B where A stays in L2 as well. Weights of a network come from memory in every run,
+/// and while the first strip passes over a chunk, the next one is fetched; the first has to be
+/// waited for, so it is short.
+constexpr size_t kShortChunkBytes = 128 * 1024;
+constexpr size_t kShortABytes = 512 * 1024;
+/// Else a chunk has at least so much, and five eighths of a larger L2: what is left serves A and C.
 constexpr size_t kMinChunkBytes = 384 * 1024;
 /// Scratch beyond this goes back to the system after the call.
 constexpr size_t kKeepBytes = 4 * 1024 * 1024;
@@ -35,9 +40,9 @@ constexpr size_t kTasksPerThread = 3;
 constexpr size_t kAliasBytes = 4096;
 constexpr size_t kMaxTileRows = 64;
 
-size_t chunk_bytes() {
+size_t chunk_bytes(size_t a_bytes) {
   static const size_t bytes = std::max(topology().l2_bytes / 8 * 5, kMinChunkBytes);
-  return bytes;
+  return a_bytes < kShortABytes ? kShortChunkBytes : bytes;
 }
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -126,7 +131,8 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t last_tile = plan.tiles * (grid_column + 1) / plan.grid.columns;
   const size_t strip_bytes = plan.strip_rows * plan.lda;
   const size_t tile_bytes = tile.nr / kPanelWidth * b.panel_stride();
-  const size_t chunk_tiles = std::max<size_t>(chunk_bytes() / std::max<size_t>(tile_bytes, 1), 1);
+  const size_t chunk_tiles =
+      std::max<size_t>(chunk_bytes(call.m * b.k()) / std::max<size_t>(tile_bytes, 1), 1);
   size_t block_strips = last_strip - first_strip;
   if (plan.pack) {
     // With one chunk a packed strip is read once, and best from L1.
@@ -184,9 +190,12 @@ Status run_task(const Plan& plan, size_t index) {
         const size_t column = chunk * tile.nr;
         const Epilogue epilogue =
             at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
+        TileB panels = b.panels(column / kPanelWidth);
+        if (strip == block && chunk_end < last_tile) {
+          panels.ahead = static_cast<ptrdiff_t>((chunk_end - chunk) * tile_bytes);
+        }
         tile.run(rows, std::min<size_t>(chunk_end * tile.nr, b.n()) - column, b.k(), strip_a,
-                 b.panels(column / kPanelWidth), epilogue, c + (row * call.ldc + column) * element,
-                 call.ldc);
+                 panels, epilogue, c + (row * call.ldc + column) * element, call.ldc);
       }
     }
   }

@@ -76,10 +76,13 @@ struct PanelFix {
 };
 
 /// Panels of packed B, `panel_stride` bytes apart. `fix` is null or has one entry for each panel.
+/// A kernel may fetch what lies `ahead` bytes from each line that it reads into the second-level
+/// cache; 0 if nothing is worth it. No byte there may be read.
 struct TileB {
   const int8_t* data;
   size_t panel_stride;
   const PanelFix* fix;
+  ptrdiff_t ahead = 0;
 };
 
 /// C[rows x cols] = epilogue(A[rows x k] * B). 1 <= rows <= tile.mr; cols from 1 up: a call walks

@@ -678,8 +678,8 @@ inline void transpose(size_t rows, size_t cols, const T* x, size_t x_stride, T* 
   }
 }
 
-/// Interleaves kRows dense rows, as many as an image has colours: compilers know this pattern, while
-/// blocks of the general transposition would be mostly empty.
+/// Interleaves kRows dense rows, as many as an image has colours: compilers know this pattern,
+/// while blocks of the general transposition would be mostly empty.
 template <size_t kRows>
 inline void interleave_rows(size_t cols, const uint8_t* x, size_t x_stride, uint8_t* y) {
   Q8_INDEPENDENT

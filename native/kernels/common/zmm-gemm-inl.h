@@ -18,7 +18,7 @@
 /// 28 products, 8x48 and 6x64 serve short M, and few rows take eight panels. With less than kChains
 /// accumulators K is walked in several phases, each with accumulators of its own.
 /// Registers of 14x32: 28 accumulators + 2 B + 1 A, and one is left for a product. What needs one
-/// more stops at 13 rows. Rows given as segments have a pointer each, which nine rows still leave
+/// more stops at 13 rows. Rows given as segments have a pointer each, which eight rows still leave
 /// room for.
 #include <immintrin.h>
 
@@ -34,7 +34,7 @@ namespace {
 constexpr size_t kKr = Dot::kKr;
 constexpr bool kIsTight = Dot::kScratch > 2;
 constexpr size_t kMaxRows = kIsTight ? 13 : 14;
-constexpr size_t kMaxSegmentRows = 9;
+constexpr size_t kMaxSegmentRows = 8;
 /// Bytes of A need no packing; then k may end inside a step, where packed A has zeros.
 constexpr bool kReadsInPlace = sizeof(Dot::Element) == 1;
 /// Packed B may come with a PanelFix.
@@ -219,7 +219,8 @@ Q8_ALWAYS_INLINE void multiply_step(Accumulators& acc, const int8_t* b, size_t p
 /// kRows x (16 * kPanels) outputs over all of K.
 template <size_t kRows, size_t kPanels>
 void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t panel_stride,
-              const PanelFix* fixes, const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
+              const PanelFix* fixes, ptrdiff_t ahead, const Epilogue& epilogue, size_t column,
+              void* c, size_t ldc) {
   using Element = Dot::Element;
   constexpr size_t kPhases = phases_for(kRows, kPanels);
   constexpr bool kTakesSegments = kRows <= kMaxSegmentRows;
@@ -257,6 +258,9 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
   // Only K as a whole may end inside a step.
   const size_t full = (kReadsInPlace ? run_k : run_k + kKr - 1) / kKr * kKr;
   const int8_t* b_row = b;
+  // Few rows have no second pass over a chunk, to which fetching ahead would matter.
+  constexpr bool kFetches = kRows > 2;
+  [[maybe_unused]] const int8_t* b_ahead = b + ahead;
   size_t next_run = 0;
   do {
     start_run(next_run);
@@ -264,11 +268,17 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
     for (; i + kPhases * kKr <= full; i += kPhases * kKr) {
       unroll<0, kPhases>([&](auto s) Q8_INLINE_LAMBDA {
         const size_t at = i + s * kKr;
+        if constexpr (kFetches) {
+          unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
+            __builtin_prefetch(b_ahead + s * kKr * kPanelWidth + p * panel_stride, 0, 2);
+          });
+        }
         multiply_step<kRows, kPanels>(acc[s], b_row + s * kKr * kPanelWidth, panel_stride,
                                       [&](auto r)
                                           Q8_INLINE_LAMBDA { return load_word(row(r) + at); });
       });
       b_row += kPhases * kKr * kPanelWidth;
+      if constexpr (kFetches) b_ahead += kPhases * kKr * kPanelWidth;
     }
     if constexpr (kPhases > 1) {
       for (; i < full; i += kKr) {
@@ -276,6 +286,7 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
           return load_word(row(r) + i);
         });
         b_row += kKr * kPanelWidth;
+        if constexpr (kFetches) b_ahead += kKr * kPanelWidth;
       }
     }
   } while (++next_run < runs);
@@ -331,11 +342,11 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
 /// Exactly kRows rows: as many panels at a time as are left, in a descending choice of widths.
 template <size_t kRows, size_t kPanels = panels_for(kRows)>
 void gemm_rows(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t panel_stride,
-               const PanelFix* fixes, const Epilogue& epilogue, size_t column, void* c,
-               size_t ldc) {
+               const PanelFix* fixes, ptrdiff_t ahead, const Epilogue& epilogue, size_t column,
+               void* c, size_t ldc) {
   while (cols > (kPanels - 1) * kPanelWidth) {
     const size_t width = cols < kPanels * kPanelWidth ? cols : kPanels * kPanelWidth;
-    multiply<kRows, kPanels>(width, k, a, b, panel_stride, fixes, epilogue, column, c, ldc);
+    multiply<kRows, kPanels>(width, k, a, b, panel_stride, fixes, ahead, epilogue, column, c, ldc);
     cols -= width;
     column += width;
     b += kPanels * panel_stride;
@@ -343,13 +354,13 @@ void gemm_rows(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pa
     if (cols == 0) return;
   }
   if constexpr (kPanels > 1) {
-    gemm_rows<kRows, (kPanels == 3 ? 2 : kPanels / 2)>(cols, k, a, b, panel_stride, fixes, epilogue,
-                                                       column, c, ldc);
+    gemm_rows<kRows, (kPanels == 3 ? 2 : kPanels / 2)>(cols, k, a, b, panel_stride, fixes, ahead,
+                                                       epilogue, column, c, ldc);
   }
 }
 
 using GemmRowsFn = void (*)(size_t, size_t, const TileA&, const int8_t*, size_t, const PanelFix*,
-                            const Epilogue&, size_t, void*, size_t);
+                            ptrdiff_t, const Epilogue&, size_t, void*, size_t);
 
 /// gemm_rows<1> to gemm_rows<kMaxRows>.
 struct RowTable {
@@ -371,7 +382,7 @@ constexpr RowTable kByRows;
 /// have left the core.
 void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
           const Epilogue& epilogue, void* c, size_t ldc) {
-  kByRows.run[rows - 1](cols, k, a, b.data, b.panel_stride, b.fix, epilogue, 0, c, ldc);
+  kByRows.run[rows - 1](cols, k, a, b.data, b.panel_stride, b.fix, b.ahead, epilogue, 0, c, ldc);
 }
 
 /// Up to 64 bytes at once: reads `mask`, flips, and stores them as elements. Returns the flipped
