@@ -14,6 +14,9 @@ const { fround, abs, floor, max: larger, min: smaller, sqrt } = Math;
  */
 export type BlockAlgorithm = 'rtn' | 'kquant' | 'hqq';
 
+/** Elements that share a scale where nothing else is asked for. */
+export const DEFAULT_BLOCK_SIZE = 32;
+
 export interface BlockOptions {
   bits: number;
   /** The zero point is 2^(bits - 1). */

@@ -69,11 +69,7 @@ export async function calibrate(
   } finally {
     await watch?.release();
   }
-  if (samples === 0) {
-    throw expected('at least one feed', 'the option calibration', 'none', {
-      hint: 'an iterator can be read only once; give a fresh one for each call.',
-    });
-  }
+  if (samples === 0) throw noSamples();
   const entries = [...observers];
   return {
     ranges: new Map(entries.map(([value, observer]) => [value, observer.range])),
@@ -100,6 +96,27 @@ export function feedsOf(
     return feeds as Iterable<CalibrationFeed>;
   }
   throw expected('an iterable of feeds', 'what the function given as calibration returns', feeds);
+}
+
+/** The error for calibration data without any. */
+export function noSamples(): Q8Error {
+  return expected('at least one feed', 'the option calibration', 'none', {
+    hint: 'an iterator can be read only once; give a fresh one for each call.',
+  });
+}
+
+/** The first samples, kept: algorithms and judges go over them more than once. */
+export async function takeSamples(
+  calibration: CalibrationData,
+  graph: Graph,
+  count: number,
+): Promise<CalibrationFeed[]> {
+  const taken: CalibrationFeed[] = [];
+  for await (const feed of feedsOf(calibration, graph)) {
+    taken.push(checkFeed(graph, feed, taken.length));
+    if (taken.length === count) break;
+  }
+  return taken;
 }
 
 function makeObserver(options: ObserverOptions): Observer {

@@ -194,7 +194,7 @@ async function quantizeGraph(
       return { result: { format: 'qoperator', activationType: 'uint8', weightType, perChannel, settings, ...result } };
     }
     case 'weightOnly':
-      return { result: { format: options.format, ...quantizeWeightOnly(graph, options, refusal) } };
+      return { result: { format: options.format, ...(await quantizeWeightOnly(graph, options, refusal)) } };
     case 'qat':
       return { result: { format: options.format, ...importQat(graph, options.format) } };
   }

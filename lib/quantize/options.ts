@@ -167,9 +167,14 @@ export interface WeightOnlyQuantizeOptions extends SelectQuantizeOptions {
   accuracyLevel?: 0 | 1 | 2 | 3 | 4;
   /**
    * How a block is quantized. 'rtn' (default): round to nearest between its extremes. 'kquant': least squares. 'hqq':
-   * half-quadratic, with real zero points, for format 'qoperator'. The latter two are never symmetric.
+   * half-quadratic, with real zero points, for format 'qoperator'. These two are never symmetric. 'gptq': scales as with
+   * 'rtn', codes such that products with the inputs seen in `calibration` change least; tables of Gather as with 'rtn'.
    */
-  algorithm?: BlockAlgorithm;
+  algorithm?: BlockAlgorithm | 'gptq';
+  /** For 'gptq', which needs it: samples of what the model will see; the first 128 are used. */
+  calibration?: CalibrationData;
+  /** For 'gptq': threads that run the model; 0 (default) = all cores. */
+  threads?: number;
 }
 
 /** A model that holds QuantizeLinear and DequantizeLinear nodes already, as quantization-aware training leaves them. */
@@ -222,7 +227,7 @@ export type ResolvedDynamicOptions = Omit<
   SelectionOptions &
   Settings;
 export type ResolvedWeightOnlyOptions = Omit<
-  Resolved<WeightOnlyQuantizeOptions, Common | Selectors | 'blockSize'>,
+  Resolved<WeightOnlyQuantizeOptions, Common | Selectors | 'blockSize' | 'calibration'>,
   Selectors
 > &
   SelectionOptions;
@@ -280,6 +285,8 @@ const WEIGHT_ONLY_KEYS: Record<keyof WeightOnlyQuantizeOptions, true> = {
   symmetric: true,
   accuracyLevel: true,
   algorithm: true,
+  calibration: true,
+  threads: true,
 };
 const QAT_KEYS: Record<keyof QatQuantizeOptions, true> = { ...COMMON_KEYS, format: true };
 const KEYS_BY_MODE = { static: STATIC_KEYS, dynamic: DYNAMIC_KEYS, weightOnly: WEIGHT_ONLY_KEYS, qat: QAT_KEYS };
@@ -341,7 +348,7 @@ function resolveSelection(
 
 function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOnlyOptions {
   const format = choice(options, 'format', FORMATS, 'qoperator');
-  const algorithm = choice(options, 'algorithm', ['rtn', 'kquant', 'hqq'], 'rtn');
+  const algorithm = choice(options, 'algorithm', ['rtn', 'kquant', 'hqq', 'gptq'], 'rtn');
   const symmetric = flag(options, 'symmetric', false);
   const { bits = 4, accuracyLevel = 0 } = options;
   const allowed = format === 'qdq' ? [4, 8] : [2, 4, 8];
@@ -358,7 +365,7 @@ function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOn
       hint: 'accuracyLevel is an attribute of MatMulNBits.',
     });
   }
-  if (algorithm !== 'rtn' && symmetric) {
+  if ((algorithm === 'kquant' || algorithm === 'hqq') && symmetric) {
     throw expected('false', 'the option symmetric', true, { hint: `algorithm "${algorithm}" chooses zero points.` });
   }
   if (algorithm !== 'rtn' && blockSize === undefined) {
@@ -371,6 +378,15 @@ function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOn
       hint: 'zero points of DequantizeLinear are integers.',
     });
   }
+  const { calibration } = options;
+  if (algorithm === 'gptq') checkCalibration(calibration);
+  for (const key of ['calibration', 'threads'] as const) {
+    if (algorithm !== 'gptq' && options[key] !== undefined) {
+      throw expected('"gptq"', 'the option algorithm', algorithm, {
+        hint: `the option ${key} has no effect on others.`,
+      });
+    }
+  }
   return {
     mode: 'weightOnly',
     ...resolveCommon(options),
@@ -381,6 +397,8 @@ function resolveWeightOnly(options: WeightOnlyQuantizeOptions): ResolvedWeightOn
     symmetric,
     accuracyLevel,
     algorithm,
+    calibration,
+    threads: checkThreads(options.threads),
   };
 }
 
@@ -416,14 +434,9 @@ function resolveStatic(given: StaticQuantizeOptions): ResolvedStaticOptions {
   const options = withTarget(given);
   const representation = resolveRepresentation(options);
   const calibrationMethod = choice(options, 'calibrationMethod', CALIBRATION_METHODS, 'minmax');
-  const { calibration, threads = 0 } = options;
-  if (calibration === undefined ? options.ranges === undefined : !isIterable(calibration)) {
-    throw expected('an iterable of feeds, or a function that gives one,', 'the option calibration', calibration, {
-      hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
-    });
-  }
-  if (!Number.isSafeInteger(threads) || threads < 0)
-    throw expected('a non-negative integer', 'the option threads', threads);
+  const { calibration } = options;
+  if (calibration !== undefined || options.ranges === undefined) checkCalibration(calibration);
+  const threads = checkThreads(options.threads);
   const method = resolveMethod(options, calibrationMethod);
   const ranges = options.ranges === undefined ? undefined : parseRanges(options.ranges);
   if (ranges) {
@@ -445,6 +458,18 @@ function resolveStatic(given: StaticQuantizeOptions): ResolvedStaticOptions {
     engine: choice(options, 'engine', ['auto', 'ort', 'q8'], 'auto'),
     settings: listSettings(given, representation),
   };
+}
+
+function checkCalibration(calibration: unknown): void {
+  if (isIterable(calibration)) return;
+  throw expected('an iterable of feeds, or a function that gives one,', 'the option calibration', calibration, {
+    hint: 'a feed is an object with one Tensor per model input, like [{ input: new Tensor("float32", data, dims) }].',
+  });
+}
+
+function checkThreads(threads = 0): number {
+  if (Number.isSafeInteger(threads) && threads >= 0) return threads;
+  throw expected('a non-negative integer', 'the option threads', threads);
 }
 
 /** @throws ERR_Q8_INVALID_ARGUMENT */

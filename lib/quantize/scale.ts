@@ -43,7 +43,7 @@ export type Codes = DataOf[CodeDType];
 export type Granularity = { axis: number; block?: number } | undefined;
 
 /** The codes over which a range is spread. Rounding clips to the full range of the type all the same. */
-function codesFor({ dtype, symmetric, reduceRange }: ScaleOptions): [number, number] {
+export function codesFor({ dtype, symmetric, reduceRange }: ScaleOptions): [number, number] {
   const [low, high] = codeRange(dtype);
   const isWideSigned = dtype === 'int8' || dtype === 'int16';
   if (reduceRange) {

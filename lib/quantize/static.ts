@@ -7,12 +7,12 @@ import type { FloatNodeReport, QuantizeReport, TensorReport } from '../report/qu
 import { changesActivations, runAlgorithms } from './algorithms';
 import { revertLayers } from './algorithms/revert-layers';
 import { analyze } from './analyze';
-import { calibrate, checkFeed, feedsOf } from './calibrate';
+import { calibrate, takeSamples } from './calibrate';
 import { checkOnnxruntimeNodes, isForced, onnxruntimeTrait } from './compat';
 import { Formats } from './formats';
 import { insertQdq } from './insert-qdq';
-import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
-import { checkOverriddenTensors } from './overrides';
+import type { ResolvedStaticOptions } from './options';
+import { checkOverriddenTensors, type TensorOverride } from './overrides';
 import { type PlanOptions, planQuantization, type QuantPlan } from './plan';
 import { type CalibrationRanges, checkRangesOfModel, rangesFor, settingsOf, type WantedCalibration } from './ranges';
 import { needsOpset21 } from './representation';
@@ -39,10 +39,13 @@ const REVERTED = 'put back into float: the accuracy asked for needs it';
  */
 export async function quantizeStatic(
   graph: Graph,
-  options: ResolvedStaticOptions,
+  given: ResolvedStaticOptions,
   refusal: (node: Node) => string | undefined,
   digest: string,
 ): Promise<StaticResult> {
+  // Algorithms may prescribe how codes of a constant are made.
+  const overrides: Record<string, TensorOverride> = { ...given.overrides };
+  const options = { ...given, overrides };
   const { threads, signal, onProgress } = options;
   if (options.ranges) checkRangesOfModel(options.ranges, digest);
   if (needsOpset21(options)) upgradeOpset(graph, NEWEST_UPGRADE);
@@ -56,8 +59,11 @@ export async function quantizeStatic(
   if (options.compat) checkOnnxruntimeNodes(first);
 
   const needsSamples = options.algorithms.length > 0 || options.accuracy || options.analyze;
-  const samples = needsSamples ? await takeSamples(options.calibration!, graph) : [];
-  const ladder = { ...options, formats: new Formats(options), plan: planOf, samples };
+  const samples = needsSamples ? await takeSamples(options.calibration!, graph, SAMPLES) : [];
+  const prescribe = (name: string, override: TensorOverride): void => {
+    overrides[name] = override;
+  };
+  const ladder = { ...options, formats: new Formats(options), plan: planOf, samples, prescribe };
   const algorithms = await runAlgorithms(graph, 'before calibration', ladder);
   const calibration = await rangesOf(graph, planOf(graph), options);
   warnings.push(...warningsOf(calibration));
@@ -147,16 +153,6 @@ function makePlanner(
       refusal: ({ name }) => refused.get(name) ?? (reverted?.has(name) ? REVERTED : undefined),
       ...participation(options),
     });
-}
-
-/** The first samples, kept: algorithms and judges go over them more than once. */
-async function takeSamples(calibration: CalibrationData, graph: Graph): Promise<CalibrationFeed[]> {
-  const taken: CalibrationFeed[] = [];
-  for await (const feed of feedsOf(calibration, graph)) {
-    taken.push(checkFeed(graph, feed, taken.length));
-    if (taken.length === SAMPLES) break;
-  }
-  return taken;
 }
 
 /** Other choices of nodes may group tensors otherwise and ask for ranges that were not observed. */

@@ -2,11 +2,11 @@
  * Runs a float graph and hands out tensors inside it, sample by sample: the one way in which the quantizer looks into a
  * model. However many tensors are asked for, those in memory at a time are bounded.
  */
-import { setImmediate } from 'node:timers/promises';
 import type { Graph, Value } from '../graph/graph';
 import { batchesOf, givingOut } from '../passes/give-out';
 import type { Tensor } from '../tensor/tensor';
 import type { CalibrationEngine, EngineResult, OpenEngine } from './engines/engine';
+import { Turns } from './turns';
 
 export type Feed = Readonly<Record<string, Tensor>>;
 
@@ -18,9 +18,6 @@ export interface TapEngine {
 
 /** Takes in a tensor. What it is given belongs to it alone, but for inputs of the model. */
 export type Visit = (value: Value, result: EngineResult) => void;
-
-/** Visitors may compute for this long, in milliseconds, before the event loop gets its turn. */
-const TURN_MS = 10;
 
 /** A session that gives out some of the values. */
 interface TapRun {
@@ -63,17 +60,14 @@ export class Tap {
 
   /** Runs one sample and shows every tensor once. The signal is heard between runs and visits. */
   async run(feed: Feed, visit: Visit, signal?: AbortSignal): Promise<void> {
+    const turns = new Turns(signal);
     for (const value of this.#inputs) visit(value, feed[value.name]);
     for (const { session, values } of this.#runs) {
       signal?.throwIfAborted();
       const results = await session.run(feed);
-      let turn = performance.now();
       for (const value of values) {
         visit(value, results[value.name]);
-        if (performance.now() - turn < TURN_MS) continue;
-        await setImmediate();
-        signal?.throwIfAborted();
-        turn = performance.now();
+        await turns.pass();
       }
     }
     signal?.throwIfAborted();

@@ -9,8 +9,10 @@ import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
 import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
 import type { CodeDType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
-import { type BlockedMatrix, quantizeBlocks } from './blocks';
+import { type BlockAlgorithm, type BlockedMatrix, DEFAULT_BLOCK_SIZE, quantizeBlocks } from './blocks';
+import { matrixOf, transposed } from './matrix-view';
 import type { ResolvedWeightOnlyOptions } from './options';
+import { roundMatrices } from './round-matrices';
 import { quantizeWeight, rangeOf, weightScales } from './scale';
 
 export interface WeightOnlyResult {
@@ -20,13 +22,15 @@ export interface WeightOnlyResult {
 }
 
 /** Changes the prepared `graph`. `refusal` says why a node is not to be quantized. */
-export function quantizeWeightOnly(
+export async function quantizeWeightOnly(
   graph: Graph,
   options: ResolvedWeightOnlyOptions,
   refusal: (node: Node) => string | undefined,
-): WeightOnlyResult {
+): Promise<WeightOnlyResult> {
   if (options.format === 'qdq') upgradeOpset(graph, NEWEST_UPGRADE);
-  return new WeightOnlyQuantizer(graph, options, refusal).run();
+  const rounded =
+    options.algorithm === 'gptq' ? await roundMatrices(graph, options, refusal) : new Map<Node, BlockedMatrix>();
+  return new WeightOnlyQuantizer(graph, options, refusal, rounded).run();
 }
 
 /** The input that holds the weight, for operators that have one. */
@@ -39,11 +43,19 @@ class WeightOnlyQuantizer {
   /** By constant and form, so that tied weights stay one tensor. */
   readonly #made = new Map<Value, Map<string, Value[]>>();
   readonly #tensors: TensorReport[] = [];
+  /** What algorithm 'gptq' has made of the weights of nodes. */
+  readonly #rounded: ReadonlyMap<Node, BlockedMatrix>;
 
-  constructor(graph: Graph, options: ResolvedWeightOnlyOptions, refusal: (node: Node) => string | undefined) {
+  constructor(
+    graph: Graph,
+    options: ResolvedWeightOnlyOptions,
+    refusal: (node: Node) => string | undefined,
+    rounded: ReadonlyMap<Node, BlockedMatrix>,
+  ) {
     this.#graph = graph;
     this.#options = options;
     this.#refusal = refusal;
+    this.#rounded = rounded;
   }
 
   run(): WeightOnlyResult {
@@ -81,7 +93,7 @@ class WeightOnlyQuantizer {
 
   /** MatMul or Gemm -> MatMulNBits. */
   #nbits(node: Node, value: Value, weight: Tensor<'float32'>): true | string {
-    const { bits, blockSize = DEFAULT_BLOCK, accuracyLevel, symmetric, algorithm } = this.#options;
+    const { bits, blockSize = DEFAULT_BLOCK_SIZE, accuracyLevel, symmetric, algorithm } = this.#options;
     const matrix = matrixOf(node, weight);
     if (typeof matrix === 'string') return matrix;
     const bias = this.#biasOf(node, matrix.columns);
@@ -89,7 +101,13 @@ class WeightOnlyQuantizer {
     const { rows: k, columns: n } = matrix;
     const key = `nbits ${matrix.isTransposed} ${matrix.factor}`;
     const inputs = this.#once(value, key, () => {
-      const q = quantizeBlocks(transposed(weight, matrix), n, k, blockSize, { bits, symmetric, algorithm });
+      const q =
+        this.#rounded.get(node) ??
+        quantizeBlocks(transposed(weight, matrix), n, k, blockSize, {
+          bits,
+          symmetric,
+          algorithm: blockAlgorithm(algorithm),
+        });
       this.#report(value, `uint${bits}`, weight, { axis: matrix.isTransposed ? 1 : 0, block: blockSize });
       return this.#packed(value.name, q, bits, [n, q.blocks, packedBytes(blockSize, bits)], blockSize);
     });
@@ -129,7 +147,7 @@ class WeightOnlyQuantizer {
 
   /** Gather -> GatherBlockQuantized. */
   #gather(node: Node, value: Value, table: Tensor<'float32'>): true | string {
-    const { bits, blockSize = DEFAULT_BLOCK, symmetric, algorithm } = this.#options;
+    const { bits, blockSize = DEFAULT_BLOCK_SIZE, symmetric, algorithm } = this.#options;
     const [rows, columns] = table.dims;
     const rank = table.dims.length;
     if (rank !== 2 || axisOf(node, node.attributes.int('axis', 0), rank) !== 0) return 'it picks no rows of a matrix';
@@ -137,7 +155,11 @@ class WeightOnlyQuantizer {
     if ((columns * bits) % 8 !== 0) return 'its rows are not whole bytes';
     if (algorithm === 'hqq') return 'zero points of hqq are real numbers, which tables have not';
     const inputs = this.#once(value, 'table', () => {
-      const q = quantizeBlocks(table.data, rows, columns, blockSize, { bits, symmetric, algorithm });
+      const q = quantizeBlocks(table.data, rows, columns, blockSize, {
+        bits,
+        symmetric,
+        algorithm: blockAlgorithm(algorithm),
+      });
       this.#report(value, `uint${bits}`, table, { axis: 1, block: blockSize });
       return this.#packed(value.name, q, bits, [rows, packedBytes(columns, bits)], columns);
     });
@@ -193,7 +215,7 @@ class WeightOnlyQuantizer {
 
   /** The weight of MatMul or Gemm behind a DequantizeLinear with blocks along K. */
   #blockedPair(node: Node, value: Value, weight: Tensor<'float32'>): true | string {
-    const { bits, blockSize = DEFAULT_BLOCK, symmetric, algorithm } = this.#options;
+    const { bits, blockSize = DEFAULT_BLOCK_SIZE, symmetric, algorithm } = this.#options;
     const matrix = matrixOf(node, weight);
     if (typeof matrix === 'string') return matrix;
     const axis = weight.dims.length - (matrix.isTransposed ? 1 : 2);
@@ -201,11 +223,13 @@ class WeightOnlyQuantizer {
     const key = `blocks ${matrix.isTransposed}`;
     const [real] = this.#once(value, key, () => {
       const { rows: k, columns: n } = matrix;
-      const q = quantizeBlocks(transposed(weight, { ...matrix, factor: 1 }), n, k, blockSize, {
-        bits,
-        symmetric,
-        algorithm,
-      });
+      const q =
+        this.#rounded.get(node) ??
+        quantizeBlocks(transposed(weight, { ...matrix, factor: 1 }), n, k, blockSize, {
+          bits,
+          symmetric,
+          algorithm: blockAlgorithm(algorithm),
+        });
       const dtype = `${symmetric ? '' : 'u'}int${bits}` as CodeDType;
       this.#report(value, dtype, weight, { axis, block: blockSize });
       // Back to the order of the weight: K x N unless it is transposed.
@@ -289,40 +313,9 @@ class WeightOnlyQuantizer {
   }
 }
 
-/** Elements that share a scale where nothing else is asked for. */
-const DEFAULT_BLOCK = 32;
-
-/** A weight as the matrix K x N that it stands for. */
-interface MatrixView {
-  rows: number;
-  columns: number;
-  /** Stored N x K. */
-  isTransposed: boolean;
-  /** alpha of Gemm. */
-  factor: number;
-}
-
-function matrixOf(node: Node, { dims }: Tensor): MatrixView | string {
-  if (dims.length < 2) return 'its weight is a vector';
-  if (dims.slice(0, -2).some((dim) => dim !== 1)) return 'its weight is a stack of matrices';
-  const rank = node.requiredInput(0).type?.shape?.length;
-  if (dims.length > 2 && (rank === undefined || rank < dims.length))
-    return 'its weight has more dimensions than its input';
-  if (node.op === 'Gemm' && node.attributes.int('transA', 0) !== 0) return 'its input is transposed';
-  const [first, second] = dims.slice(-2);
-  const isTransposed = node.op === 'Gemm' && node.attributes.int('transB', 0) !== 0;
-  const factor = node.op === 'Gemm' ? node.attributes.float('alpha', 1) : 1;
-  return isTransposed
-    ? { rows: second, columns: first, isTransposed, factor }
-    : { rows: first, columns: second, isTransposed, factor };
-}
-
-/** factor * weight as N x K. */
-function transposed({ data }: Tensor<'float32'>, { rows, columns, isTransposed, factor }: MatrixView): Float32Array {
-  if (isTransposed) return factor === 1 ? data : data.map((v) => v * factor);
-  const out = new Float32Array(data.length);
-  for (let k = 0; k < rows; k++) for (let n = 0; n < columns; n++) out[n * rows + k] = data[k * columns + n] * factor;
-  return out;
+/** How weights are quantized that no product with activations reads, like tables. */
+function blockAlgorithm(algorithm: ResolvedWeightOnlyOptions['algorithm']): BlockAlgorithm {
+  return algorithm === 'gptq' ? 'rtn' : algorithm;
 }
 
 /** The output channels of a weight. */

@@ -39,9 +39,10 @@ export interface FloatNodeReport {
 /**
  * What makes quantization cost less accuracy, in the order in which it is done. 'equalize': weight ranges of neighbouring
  * layers are made equal; 'smoothQuant': outliers of activations move into weights; 'clipWeights': weight ranges with the
- * least squared error; 'correctBias': biases take back what rounding weights shifts.
+ * least squared error; 'roundWeights': weights are rounded such that products with the inputs seen change least (GPTQ);
+ * 'correctBias': biases take back what rounding weights shifts.
  */
-export type AlgorithmName = 'equalize' | 'smoothQuant' | 'clipWeights' | 'correctBias';
+export type AlgorithmName = 'equalize' | 'smoothQuant' | 'clipWeights' | 'roundWeights' | 'correctBias';
 
 /** An algorithm that was run, and the nodes whose constants it has changed. */
 export interface AlgorithmReport {

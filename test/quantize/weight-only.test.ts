@@ -141,6 +141,10 @@ describe('quantize, mode weightOnly: models', () => {
     [{ bits: 4, symmetric: true, blockSize: 16, accuracyLevel: 1 }, { MatMul: 2, Gemm: 1, Gather: 1 }, 14],
     [{ bits: 4, algorithm: 'kquant' }, { MatMul: 2, Gemm: 1, Gather: 1 }, 14],
     [{ bits: 4, algorithm: 'hqq' }, { MatMul: 2, Gemm: 1 }, 15],
+    [{ bits: 4, algorithm: 'gptq' }, { MatMul: 2, Gemm: 1, Gather: 1 }, 15],
+    [{ bits: 4, algorithm: 'gptq', symmetric: true }, { MatMul: 2, Gemm: 1, Gather: 1 }, 14],
+    [{ bits: 8, algorithm: 'gptq', blockSize: 64 }, { MatMul: 2, Gemm: 1, Gather: 1 }, 35],
+    [{ bits: 4, algorithm: 'gptq', format: 'qdq' }, { MatMul: 2, Gemm: 1 }, 15],
     [{ bits: 2, blockSize: 16 }, { MatMul: 2, Gemm: 1 }, 1],
     [{ bits: 8, blockSize: 64 }, { MatMul: 2, Gemm: 1, Gather: 1 }, 35],
     [{ bits: 4, format: 'qdq' }, { MatMul: 2, Gemm: 1 }, 15],
@@ -151,7 +155,8 @@ describe('quantize, mode weightOnly: models', () => {
   ];
   for (const [options, quantized, least] of forms) {
     it(JSON.stringify(options), async () => {
-      const { model, report } = await quantize(original, { mode: 'weightOnly', ...options });
+      const calibration = options.algorithm === 'gptq' ? [feed] : undefined;
+      const { model, report } = await quantize(original, { mode: 'weightOnly', ...options, calibration });
       assert.deepEqual(report.quantizedNodes, quantized);
       const exact = await runOrt(original, feed);
       // At higher levels onnxruntime turns the weights of pairs into MatMulNBits with int8 activations.
@@ -208,7 +213,11 @@ describe('quantize, mode weightOnly: models', () => {
       [{ accuracyLevel: 4, format: 'qdq' }, /option format/],
       [{ algorithm: 'hqq', format: 'qdq' }, /option format/],
       [{ algorithm: 'kquant', symmetric: true }, /option symmetric/],
-      [{ algorithm: 'gptq' }, /option algorithm/],
+      [{ algorithm: 'awq' }, /option algorithm/],
+      [{ algorithm: 'gptq' }, /option calibration/],
+      [{ calibration: [] }, /option algorithm/],
+      [{ threads: 1 }, /option algorithm/],
+      [{ algorithm: 'gptq', calibration: [feed], threads: -1 }, /option threads/],
       [{ algorithm: 'kquant', bits: 8, format: 'qdq' }, /option blockSize/],
       [{ weightType: 'int8' }, /mode "weightOnly"/],
     ];

@@ -32,6 +32,7 @@ import type { Terminal } from '../ui/terminal';
 import { formatBytes, formatDuration } from '../ui/units';
 
 type QuantizeFlags = DataFlags & {
+  algorithm?: string;
   mode: QuantizeOptions['mode'];
   output?: string;
   calibration?: string;
@@ -91,10 +92,11 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .option('--symmetric', 'for weightOnly: no zero points')
     .option('--accuracy-level <level>', 'for weightOnly: how coarse runtimes may compute, 0 to 4', parseCount)
     .addOption(
-      new Option('--algorithm <algorithm>', 'for weightOnly: how a block is quantized').choices([
+      new Option('--algorithm <algorithm>', 'for weightOnly: how a block is quantized; gptq wants data').choices([
         'rtn',
         'kquant',
         'hqq',
+        'gptq',
       ]),
     )
     .option('--ranges <file>', 'JSON file of known ranges, of --save-ranges or of the Python tool')
@@ -179,7 +181,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .option('--external-data', 'large tensors go to a side file (default: only beyond 2 GiB)')
     .option(
       '--algorithms <names>',
-      'what saves accuracy: equalize, smoothQuant, clipWeights, correctBias; comma-separated, repeatable',
+      'what saves accuracy: equalize, smoothQuant, clipWeights, roundWeights, correctBias; comma-separated, repeatable',
       collectNames,
     )
     .option(
@@ -305,13 +307,15 @@ async function prepareOnly(
 
 /** @throws UsageError when data is given to a mode that uses none, or none to one that needs some. */
 function calibrationOf(flags: QuantizeFlags): Pick<StaticQuantizeOptions, 'calibration'> {
-  const { mode, calibration, random, ranges, saveRanges } = flags;
+  const { mode, algorithm, calibration, random, ranges, saveRanges } = flags;
   const hasData = calibration !== undefined || random !== undefined;
   if (mode === 'static') {
     if (!hasData && ranges !== undefined) return {};
     return { calibration: samplesOf(calibration, flags, '--calibration') };
   }
   if (!hasData && saveRanges === undefined) return {};
+  if (mode === 'weightOnly' && algorithm === 'gptq' && saveRanges === undefined)
+    return { calibration: samplesOf(calibration, flags, '--calibration') };
   throw new UsageError(`--mode ${mode} needs no data; leave out --calibration, --random and --save-ranges.`);
 }
 

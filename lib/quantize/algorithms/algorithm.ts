@@ -1,22 +1,29 @@
 /**
  * The contract of the algorithms that prepare a float graph so that quantization costs it less. Each is a file of its own
- * with two verbs: which statistics it wants, and what it does with them. The pipeline (index.ts) runs the model for all
- * wishes of an algorithm at once.
+ * with two verbs: which activations it wants to see, and what it then does. The pipeline (index.ts) runs the model once for
+ * all wishes of a step.
  */
 import type { Graph, Node, Value } from '../../graph/graph';
 import type { Formats, WeightFormat } from '../formats';
+import type { TensorOverride } from '../overrides';
 import type { QuantPlan } from '../plan';
 
-/** A wish: statistics of an activation for each index of an axis, which may be negative. */
-export interface StatisticRequest {
-  value: Value;
-  axis: number;
+/** Takes in an activation, sample by sample; its sizes may differ from one to the next. */
+export interface ActivationObserver {
+  observe(data: Float32Array, dims: readonly number[]): void;
 }
 
-/** What was seen of a tensor over all samples, by index of the axis. */
-export interface ChannelStatistics {
-  mean: Float64Array;
-  maxAbs: Float64Array;
+/** A wish: to see an activation. */
+export interface ActivationRequest {
+  value: Value;
+  observer: ActivationObserver;
+}
+
+/** What an algorithm wants to see, and what it then does. */
+export interface Step {
+  requests: readonly ActivationRequest[];
+  /** Changes the graph; returns the names of the nodes whose constants it has changed. */
+  apply(): string[] | Promise<string[]>;
 }
 
 export interface AlgorithmContext {
@@ -28,6 +35,9 @@ export interface AlgorithmContext {
   formats: Formats;
   /** SmoothQuant's migration strength, 0 to 1. */
   smoothQuantAlpha: number;
+  signal?: AbortSignal;
+  /** Prescribes how codes of a constant are made. */
+  prescribe(name: string, override: TensorOverride): void;
 }
 
 export interface Algorithm {
@@ -36,9 +46,8 @@ export interface Algorithm {
    * that will be quantized.
    */
   readonly changesActivations: boolean;
-  statistics?(context: AlgorithmContext): StatisticRequest[];
-  /** Changes the graph; returns the names of the nodes whose constants it has changed. */
-  apply(context: AlgorithmContext, statistics: ReadonlyMap<Value, ChannelStatistics>): string[];
+  /** One after the other: a step sees the graph as those before it have left it. */
+  steps(context: AlgorithmContext): Iterable<Step>;
 }
 
 /** A node that will have an integer weight whose scales follow from the weight. */

@@ -7,7 +7,7 @@ import { Tensor } from '../../tensor/tensor';
 import { quantizeCode } from '../../ops/families/quantization';
 import { codeRange } from '../../tensor/dtype';
 import { rangeOf, type ScaleOptions, scaleOfRange } from '../scale';
-import { type Algorithm, weightedNodes } from './algorithm';
+import { type Algorithm, type AlgorithmContext, weightedNodes } from './algorithm';
 import { innerSize } from './channels';
 
 /** Ranges tried: shares of the full one, from 1 down. 8 bits never want less than half. */
@@ -16,21 +16,25 @@ const SHARES = Array.from({ length: 26 }, (_, i) => 1 - i * 0.02);
 export const clipWeights: Algorithm = {
   changesActivations: false,
 
-  apply(context) {
-    const changed: string[] = [];
-    const done = new Set<unknown>();
-    for (const { node, weight, axis, format } of weightedNodes(context)) {
-      if (done.has(weight)) continue;
-      done.add(weight);
-      const tensor = weight.constant as Tensor<'float32'>;
-      const clipped = clip(tensor, axis, format);
-      if (!clipped) continue;
-      weight.constant = clipped;
-      changed.push(node.name);
-    }
-    return changed;
+  *steps(context) {
+    yield { requests: [], apply: () => clipAll(context) };
   },
 };
+
+function clipAll(context: AlgorithmContext): string[] {
+  const changed: string[] = [];
+  const done = new Set<unknown>();
+  for (const { node, weight, axis, format } of weightedNodes(context)) {
+    if (done.has(weight)) continue;
+    done.add(weight);
+    const tensor = weight.constant as Tensor<'float32'>;
+    const clipped = clip(tensor, axis, format);
+    if (!clipped) continue;
+    weight.constant = clipped;
+    changed.push(node.name);
+  }
+  return changed;
+}
 
 /** The tensor with its slices cut at their best ranges; undefined when those are the full ones. */
 function clip({ data, dims }: Tensor<'float32'>, axis: number | undefined, options: ScaleOptions): Tensor | undefined {

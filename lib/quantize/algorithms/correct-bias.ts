@@ -9,6 +9,7 @@ import type { WeightFormat } from '../formats';
 import { quantizeWeight, weightScales } from '../scale';
 import { type Algorithm, type AlgorithmContext, weightedNodes } from './algorithm';
 import { innerSize } from './channels';
+import { ChannelObserver } from './statistics';
 
 /** Where a node's weight has its output channels and its inputs, and where the bias is. */
 interface Correctable {
@@ -23,35 +24,40 @@ interface Correctable {
 export const correctBias: Algorithm = {
   changesActivations: false,
 
-  statistics: (context) =>
-    [...correctables(context)].map(({ node }) => ({
-      value: node.requiredInput(0),
-      axis: node.op === 'Conv' ? 1 : -1,
-    })),
-
-  apply(context, statistics) {
-    const changed: string[] = [];
-    for (const { node, weight, format, bias, channels } of [...correctables(context)]) {
-      const { mean } = statistics.get(node.requiredInput(0))!;
-      const shift = meanShift(node, weight.constant as Tensor<'float32'>, format, mean, channels);
-      const alpha = node.op === 'Gemm' ? node.attributes.float('alpha', 1) : 1;
-      const beta = node.op === 'Gemm' ? node.attributes.float('beta', 1) : 1;
-      const old = bias?.constant as Tensor<'float32'> | undefined;
-      const data = Float32Array.from(
-        shift,
-        (s, c) => (old ? old.data[old.size === 1 ? 0 : c] : 0) - (alpha * s) / beta,
-      );
-      if (!data.every(Number.isFinite)) continue;
-      // Vectors stay vectors; others have sizes of 1 around the channels.
-      const dims = old && old.size === channels ? old.dims : [channels];
-      const tensor = new Tensor('float32', data, dims);
-      if (bias) bias.constant = tensor;
-      else node.setInput(2, context.graph.newConstant(`${node.name}_bias`, tensor));
-      changed.push(node.name);
-    }
-    return changed;
+  *steps(context) {
+    const nodes = [...correctables(context)].map((correctable) => {
+      const { node } = correctable;
+      return {
+        ...correctable,
+        value: node.requiredInput(0),
+        observer: new ChannelObserver(node.op === 'Conv' ? 1 : -1),
+      };
+    });
+    yield { requests: nodes, apply: () => correctAll(context, nodes) };
   },
 };
+
+function correctAll(
+  { graph }: AlgorithmContext,
+  nodes: readonly (Correctable & { observer: ChannelObserver })[],
+): string[] {
+  const changed: string[] = [];
+  for (const { node, weight, format, bias, channels, observer } of nodes) {
+    const shift = meanShift(node, weight.constant as Tensor<'float32'>, format, observer.mean, channels);
+    const alpha = node.op === 'Gemm' ? node.attributes.float('alpha', 1) : 1;
+    const beta = node.op === 'Gemm' ? node.attributes.float('beta', 1) : 1;
+    const old = bias?.constant as Tensor<'float32'> | undefined;
+    const data = Float32Array.from(shift, (s, c) => (old ? old.data[old.size === 1 ? 0 : c] : 0) - (alpha * s) / beta);
+    if (!data.every(Number.isFinite)) continue;
+    // Vectors stay vectors; others have sizes of 1 around the channels.
+    const dims = old && old.size === channels ? old.dims : [channels];
+    const tensor = new Tensor('float32', data, dims);
+    if (bias) bias.constant = tensor;
+    else node.setInput(2, graph.newConstant(`${node.name}_bias`, tensor));
+    changed.push(node.name);
+  }
+  return changed;
+}
 
 function* correctables(context: AlgorithmContext): Generator<Correctable> {
   for (const { node, weight, index, format } of weightedNodes(context)) {

@@ -34,15 +34,19 @@ interface Pair {
 export const equalize: Algorithm = {
   changesActivations: true,
 
-  apply(context) {
-    const pairs = pairsOf(context);
-    for (let round = 0; round < ROUNDS; round++) {
-      const moved = pairs.map(equalizePair);
-      if (!moved.includes(true)) break;
-    }
-    return pairs.flatMap(({ first, second }) => [first.name, second.name]);
+  *steps(context) {
+    yield { requests: [], apply: () => equalizePairs(context) };
   },
 };
+
+function equalizePairs(context: AlgorithmContext): string[] {
+  const pairs = pairsOf(context);
+  for (let round = 0; round < ROUNDS; round++) {
+    const moved = pairs.map(equalizePair);
+    if (!moved.includes(true)) break;
+  }
+  return pairs.flatMap(({ first, second }) => [first.name, second.name]);
+}
 
 function pairsOf({ graph, plan }: AlgorithmContext): Pair[] {
   const outputs = new Set(graph.outputs);

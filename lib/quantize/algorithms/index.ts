@@ -1,18 +1,25 @@
 /** Runs the algorithms that the user asked for, in the order in which they build upon each other. */
-import type { Graph, Value } from '../../graph/graph';
+import type { Graph } from '../../graph/graph';
 import type { AlgorithmName, AlgorithmReport } from '../../report/quantize-report';
 import type { CalibrationFeed } from '../options';
 import type { Formats } from '../formats';
 import type { QuantPlan } from '../plan';
-import type { Algorithm, AlgorithmContext, ChannelStatistics } from './algorithm';
+import type { Algorithm, AlgorithmContext } from './algorithm';
 import { clipWeights } from './clip-weights';
 import { correctBias } from './correct-bias';
 import { equalize } from './equalize';
+import { roundWeights } from './round-weights';
 import { smoothQuant } from './smooth-quant';
-import { gatherStatistics, type StatisticsOptions } from './statistics';
+import { showActivations, type StatisticsOptions } from './statistics';
 
 /** In the order in which they run. */
-const ALGORITHMS: Record<AlgorithmName, Algorithm> = { equalize, smoothQuant, clipWeights, correctBias };
+const ALGORITHMS: Record<AlgorithmName, Algorithm> = {
+  equalize,
+  smoothQuant,
+  clipWeights,
+  roundWeights,
+  correctBias,
+};
 
 export const ALGORITHM_NAMES = Object.keys(ALGORITHMS) as AlgorithmName[];
 
@@ -25,9 +32,10 @@ export interface AlgorithmOptions extends StatisticsOptions {
   algorithms: readonly AlgorithmName[];
   smoothQuantAlpha: number;
   formats: Formats;
+  prescribe: AlgorithmContext['prescribe'];
   /** Plans the graph as it stands; called anew for every algorithm. */
   plan: (graph: Graph) => QuantPlan;
-  /** Samples for those that want statistics. */
+  /** Samples for those that want to see activations. */
   samples: readonly CalibrationFeed[];
 }
 
@@ -42,14 +50,12 @@ export async function runAlgorithms(
     const algorithm = ALGORITHMS[name];
     if (!options.algorithms.includes(name)) continue;
     if (algorithm.changesActivations !== (when === 'before calibration')) continue;
-    const { formats, smoothQuantAlpha } = options;
-    const context: AlgorithmContext = { graph, plan: options.plan(graph), formats, smoothQuantAlpha };
-    const requests = algorithm.statistics?.(context) ?? [];
-    const statistics =
-      requests.length > 0
-        ? await gatherStatistics(graph, requests, options.samples, options)
-        : new Map<Value, ChannelStatistics>();
-    const changed = algorithm.apply(context, statistics);
+    const context: AlgorithmContext = { ...options, graph, plan: options.plan(graph) };
+    const changed: string[] = [];
+    for (const { requests, apply } of algorithm.steps(context)) {
+      await showActivations(graph, requests, options.samples, options);
+      changed.push(...(await apply()));
+    }
     reports.push({ name, nodes: [...new Set(changed)] });
   }
   return reports;

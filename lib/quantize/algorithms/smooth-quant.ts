@@ -9,6 +9,7 @@ import type { Node, Value } from '../../graph/graph';
 import type { Tensor } from '../../tensor/tensor';
 import type { Algorithm, AlgorithmContext } from './algorithm';
 import { channelMaxima, scaleChannels } from './channels';
+import { ChannelObserver } from './statistics';
 
 /** Ranges are never shifted further than this. */
 const MAX_FACTOR = 1e4;
@@ -24,28 +25,31 @@ interface Smoothable {
 export const smoothQuant: Algorithm = {
   changesActivations: true,
 
-  statistics: (context) => smoothables(context).map(({ value }) => ({ value, axis: -1 })),
-
-  apply(context, statistics) {
-    const changed: string[] = [];
-    for (const { value, vectors, weights } of smoothables(context)) {
-      const { maxAbs } = statistics.get(value)!;
-      const rows = weights.map(({ value: weight, axis }) => channelMaxima(weight.constant as Tensor<'float32'>, axis));
-      const factors = maxAbs.map((x, j) => {
-        const w = Math.max(...rows.map((maxima) => maxima[j]));
-        const factor = x ** context.smoothQuantAlpha / w ** (1 - context.smoothQuantAlpha);
-        return factor > 1 / MAX_FACTOR && factor < MAX_FACTOR ? factor : 1;
-      });
-      const inverse = factors.map((factor) => 1 / factor);
-      for (const vector of vectors) vector.constant = scaleChannels(vector.constant as Tensor<'float32'>, 0, inverse);
-      for (const { node, value: weight, axis } of weights) {
-        weight.constant = scaleChannels(weight.constant as Tensor<'float32'>, axis, factors);
-        changed.push(node.name);
-      }
-    }
-    return changed;
+  *steps(context) {
+    const found = smoothables(context).map((smoothable) => ({ ...smoothable, observer: new ChannelObserver(-1) }));
+    yield { requests: found, apply: () => smooth(found, context.smoothQuantAlpha) };
   },
 };
+
+function smooth(found: readonly (Smoothable & { observer: ChannelObserver })[], alpha: number): string[] {
+  const changed: string[] = [];
+  for (const { vectors, weights, observer } of found) {
+    const { maxAbs } = observer;
+    const rows = weights.map(({ value: weight, axis }) => channelMaxima(weight.constant as Tensor<'float32'>, axis));
+    const factors = maxAbs.map((x, j) => {
+      const w = Math.max(...rows.map((maxima) => maxima[j]));
+      const factor = x ** alpha / w ** (1 - alpha);
+      return factor > 1 / MAX_FACTOR && factor < MAX_FACTOR ? factor : 1;
+    });
+    const inverse = factors.map((factor) => 1 / factor);
+    for (const vector of vectors) vector.constant = scaleChannels(vector.constant as Tensor<'float32'>, 0, inverse);
+    for (const { node, value: weight, axis } of weights) {
+      weight.constant = scaleChannels(weight.constant as Tensor<'float32'>, axis, factors);
+      changed.push(node.name);
+    }
+  }
+  return changed;
+}
 
 function smoothables({ graph, plan }: AlgorithmContext): Smoothable[] {
   const outputs = new Set(graph.outputs);

@@ -1,17 +1,17 @@
-/** Statistics of activations by channel, gathered by running the float graph on samples one at a time. */
+/** Shows activations to the observers of an algorithm by running the float graph on samples, one at a time. */
 import type { Graph, Value } from '../../graph/graph';
 import { openQ8 } from '../engines/q8';
 import type { CalibrationFeed } from '../options';
 import { Tap } from '../tap';
-import type { ChannelStatistics, StatisticRequest } from './algorithm';
+import type { ActivationObserver, ActivationRequest } from './algorithm';
 
 export interface StatisticsOptions {
   threads: number;
   signal?: AbortSignal;
 }
 
-/** Takes in tensors, one after the other; their other sizes may differ. */
-class ChannelObserver {
+/** Mean and largest magnitude by index of an axis, which may be negative. */
+export class ChannelObserver implements ActivationObserver {
   readonly #axis: number;
   #sum: Float64Array | undefined;
   #maxAbs: Float64Array | undefined;
@@ -40,34 +40,38 @@ class ChannelObserver {
     this.#count += data.length / channels;
   }
 
-  get statistics(): ChannelStatistics {
+  get mean(): Float64Array {
     const count = Math.max(1, this.#count);
-    return {
-      mean: (this.#sum ?? new Float64Array()).map((sum) => sum / count),
-      maxAbs: this.#maxAbs ?? new Float64Array(),
-    };
+    return (this.#sum ?? new Float64Array()).map((sum) => sum / count);
+  }
+
+  get maxAbs(): Float64Array {
+    return this.#maxAbs ?? new Float64Array();
   }
 }
 
-/** By requested value. The graph is not changed. */
-export async function gatherStatistics(
+/** Shows all samples. The graph is not changed. */
+export async function showActivations(
   graph: Graph,
-  requests: readonly StatisticRequest[],
+  requests: readonly ActivationRequest[],
   samples: readonly CalibrationFeed[],
   { threads, signal }: StatisticsOptions,
-): Promise<Map<Value, ChannelStatistics>> {
-  const observers = new Map(requests.map(({ value, axis }) => [value, new ChannelObserver(axis)]));
+): Promise<void> {
+  const observers = new Map<Value, ActivationObserver[]>();
+  for (const { value, observer } of requests) observers.set(value, [...(observers.get(value) ?? []), observer]);
+  if (observers.size === 0) return;
   const tap = await Tap.open(graph, [...observers.keys()], samples[0], { open: openQ8, threads });
   try {
     for (const sample of samples) {
       await tap.run(
         sample,
-        (value, { data, dims }) => observers.get(value)!.observe(data as Float32Array, dims),
+        (value, { data, dims }) => {
+          for (const observer of observers.get(value)!) observer.observe(data as Float32Array, dims);
+        },
         signal,
       );
     }
   } finally {
     await tap.release();
   }
-  return new Map([...observers].map(([value, observer]) => [value, observer.statistics]));
 }

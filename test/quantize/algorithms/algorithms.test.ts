@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { compareModels, InferenceSession, quantize, type StaticQuantizeOptions, Tensor } from '../../../lib';
 import { outputSqnr } from '../../../lib/report/analysis';
 import { runOrt } from '../judges';
+import { readGraph } from '../run-graph';
 import { NetworkBuilder, randomTensor } from '../networks';
 
 type Feed = { x: Tensor<'float32'> };
@@ -116,6 +117,75 @@ describe('algorithms', () => {
     const range = (of: typeof plain) => of.report.tensors.find(({ name }) => name === 'w')!.range![1];
     assert.ok(range(better) < 0.3 && range(plain) > 0.35);
     assert.ok(better.ranges);
+  });
+
+  it('roundWeights: outputs of every kind of layer keep more of what they were', async () => {
+    const net = new NetworkBuilder();
+    const x = net.input('x', [1, 4, 8, 8]);
+    const image = net.node('Relu', 'image', [
+      net.conv('conv', x, [16, 4, 3, 3], { pads: { kind: 'ints', value: [1, 1, 1, 1] } }),
+    ]);
+    const grouped = net.conv('grouped', image, [16, 4, 3, 3], { group: { kind: 'int', value: 4 } });
+    const depthwise = net.node('Relu', 'deep', [
+      net.conv('depthwise', grouped, [16, 1, 3, 3], {
+        group: { kind: 'int', value: 16 },
+        strides: { kind: 'ints', value: [2, 2] },
+      }),
+    ]);
+    const flat = net.node('Flatten', 'flat', [depthwise]);
+    const gemm = net.node('Gemm', 'gemm', [flat, net.weight('g', [24, 64], 0.2), net.weight('g_b', [24], 0.1)], {
+      transB: { kind: 'int', value: 1 },
+    });
+    net.output(net.node('MatMul', 'product', [gemm, net.weight('w', [24, 12], 0.3)]));
+    const model = net.bytes();
+    // Neighbours are alike, as in pictures.
+    const pictures = (count: number, seed: number): Feed[] =>
+      imagesFor(count, seed).map(({ x: { data } }) => ({
+        x: new Tensor(
+          'float32',
+          data.map((_, i) => data[i & ~27] + 0.2 * data[i]),
+          [1, 4, 8, 8],
+        ),
+      }));
+    for (const [weightType, gain] of [
+      ['int4', 3],
+      ['uint4', 3],
+      // Here what is cut off outside of the calibrated ranges is most of the error.
+      ['int8', 0],
+    ] as const) {
+      // Activations of 16 bits leave weights alone to blame.
+      const options = { format: 'qdq', weightType, activationType: 'uint16', calibration: pictures(32, 100) };
+      const plain = await measure(model, pictures, options);
+      const better = await measure(model, pictures, { ...options, algorithms: 'roundWeights' });
+      assert.ok(better.sqnr > plain.sqnr + gain, `${weightType}: ${plain.sqnr} -> ${better.sqnr}`);
+      assert.deepEqual(better.report.algorithms, [
+        { name: 'roundWeights', nodes: ['conv', 'grouped', 'depthwise', 'gemm', 'product'] },
+      ]);
+      await runOrt(better.quantized, better.test[0]);
+    }
+  });
+
+  it('roundWeights keeps scales, within reduced ranges too', async () => {
+    const net = new NetworkBuilder();
+    net.output(net.node('MatMul', 'product', [net.input('x', [1, 12, 16]), net.weight('w', [16, 32])]));
+    const scaleOf = ({ report }: { report: { tensors: { name: string; scale: number[] }[] } }) =>
+      report.tensors.find(({ name }) => name === 'w')!.scale;
+    for (const options of [
+      {},
+      { reduceRange: true },
+      { perChannel: false },
+      { perChannel: false, weightType: 'uint8' },
+    ]) {
+      const plain = await measure(net.bytes(), rowsFor, options);
+      const better = await measure(net.bytes(), rowsFor, { ...options, algorithms: 'roundWeights' });
+      assert.deepEqual(scaleOf(better), scaleOf(plain));
+      assert.ok(better.sqnr > plain.sqnr - 1, `${JSON.stringify(options)}: ${plain.sqnr} -> ${better.sqnr}`);
+      if (!('reduceRange' in options)) continue;
+      const codes = readGraph(better.quantized)
+        .constants()
+        .find(({ constant }) => constant?.type === 'int8' && constant.size === 512)!;
+      assert.ok((codes.constant!.data as Int8Array).every((code) => Math.abs(code) <= 64));
+    }
   });
 
   it('correctBias: channels keep their mean', async () => {
