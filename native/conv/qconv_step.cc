@@ -122,6 +122,7 @@ class PointwiseQConv final : public Step {
   explicit PointwiseQConv(QConv conv) : conv_(std::move(conv)) {}
 
   const char* kernel() const override { return "pointwise"; }
+  PackedBytes packed_weights() const override { return conv_.weights->group(0).packed(); }
 
   Status run(const RunContext& context) const override {
     const ConvDims& dims = conv_.weights->dims();
@@ -175,6 +176,7 @@ class PointwiseQConv final : public Step {
     call.ldc = conv_.rows.stride;
     call.threads = threads;
     call.cancel = context.cancel;
+    if (first + count == conv_.geometry.pixels()) call.next = context.next_weights;
     return run_gemm(call);
   }
 
@@ -215,6 +217,7 @@ class WindowQConv final : public Step {
   const char* kernel() const override {
     return segments_ < conv_.weights->dims().taps() ? "rows" : "window";
   }
+  PackedBytes packed_weights() const override { return conv_.weights->group(0).packed(); }
   size_t scratch_bytes() const override {
     if (canonical_copy_) return (source_.input_elements() + segment_bytes_) * element_bytes_;
     return padded_copy_ ? source_.input_elements() : 0;
@@ -344,6 +347,7 @@ class WindowQConv final : public Step {
     call.ldc = conv_.rows.stride;
     call.threads = threads;
     call.cancel = context.cancel;
+    if (first + count == conv_.geometry.pixels()) call.next = context.next_weights;
     return run_gemm(call);
   }
 

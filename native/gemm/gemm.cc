@@ -187,15 +187,27 @@ Status run_task(const Plan& plan, size_t index) {
         } else {
           strip_a.data = static_cast<const uint8_t*>(a.data) + (row - first_row) * plan.lda;
         }
-        const size_t column = chunk * tile.nr;
-        const Epilogue epilogue =
-            at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row));
-        TileB panels = b.panels(column / kPanelWidth);
+        const int32_t* const sums = row_sum == nullptr ? nullptr : row_sum + (row - first_row);
+        const auto multiply = [&](size_t from, size_t to, const int8_t* fetched) {
+          const size_t column = from * tile.nr;
+          TileB panels = b.panels(column / kPanelWidth);
+          if (fetched != nullptr) panels.ahead = fetched - panels.data;
+          tile.run(rows, std::min<size_t>(to * tile.nr, b.n()) - column, b.k(), strip_a, panels,
+                   at(call.epilogue, column, sums), c + (row * call.ldc + column) * element,
+                   call.ldc);
+        };
+        // The first strip fetches the next chunk; the very last one what follows the call, as much
+        // of it as a first chunk has.
+        size_t start = chunk;
         if (strip == block && chunk_end < last_tile) {
-          panels.ahead = static_cast<ptrdiff_t>((chunk_end - chunk) * tile_bytes);
+          multiply(chunk, chunk_end, b.panels(chunk_end * tile.nr / kPanelWidth).data);
+          start = chunk_end;
+        } else if (strip + 1 == last_strip && chunk_end == last_tile && call.next.data != nullptr) {
+          const size_t bytes = std::min(call.next.size, kShortChunkBytes);
+          start = std::min(chunk_end, chunk + bytes / std::max<size_t>(tile_bytes, 1));
+          if (start != chunk) multiply(chunk, start, call.next.data);
         }
-        tile.run(rows, std::min<size_t>(chunk_end * tile.nr, b.n()) - column, b.k(), strip_a,
-                 panels, epilogue, c + (row * call.ldc + column) * element, call.ldc);
+        if (start != chunk_end) multiply(start, chunk_end, nullptr);
       }
     }
   }

@@ -13,6 +13,12 @@
 
 namespace q8 {
 
+/// Memory of packed weights.
+struct PackedBytes {
+  const int8_t* data = nullptr;
+  size_t size = 0;
+};
+
 /// Weights in the layout of one ISA, in the form that suits them: bounded weights (see
 /// kernels/gemm_kernels.h) where the ISA is faster on them. Immutable after pack().
 class PackedB {
@@ -38,6 +44,9 @@ class PackedB {
   /// Canonical zero points per column (padded_n() of them), or null when all are 0.
   const int32_t* zero_point() const { return zero_point_.empty() ? nullptr : zero_point_.data(); }
   size_t bytes() const { return data_.size() + fix_rows_.size(); }
+  PackedBytes packed() const {
+    return {reinterpret_cast<const int8_t*>(data_.data()), data_.size()};
+  }
   const KernelTable& table() const { return *table_; }
   /// What multiplies these weights: table().gemm or table().gemm_bounded.
   const GemmKernels& kernels() const { return *kernels_; }
@@ -101,6 +110,9 @@ struct GemmCall {
   void* c = nullptr;
   /// Elements between rows of C.
   size_t ldc = 0;
+  /// What this thread will read after the call, such as the weights of the next layer, for the
+  /// cache; may be empty.
+  PackedBytes next;
   /// 0 = all threads of the pool.
   size_t threads = 0;
   /// Polled per block; when it becomes non-zero the call returns early with kAborted. May be null.

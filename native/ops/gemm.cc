@@ -30,6 +30,8 @@ class QGemm final : public Step {
         rows_(rows),
         finish_(std::move(finish)) {}
 
+  PackedBytes packed_weights() const override { return weights_->packed(); }
+
   Status run(const RunContext& context) const override {
     GemmCall call;
     call.m = m_;
@@ -41,6 +43,7 @@ class QGemm final : public Step {
     uint8_t* y = context.data<uint8_t>(y_) + rows_.offset * bytes_of(spec_.kind);
     call.c = y;
     call.ldc = rows_.stride;
+    call.next = context.next_weights;
     call.threads = context.threads;
     call.cancel = context.cancel;
     const Status status = run_gemm(call);

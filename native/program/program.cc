@@ -103,6 +103,12 @@ Status Program::add_step(const Fields& description) {
   if (!reader.ok())
     return {reader.status().code(), "In " + name + ": " + reader.status().message()};
   scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
+  const PackedBytes weights = step->packed_weights();
+  for (size_t s = steps_.size(); weights.data != nullptr && s > 0; --s) {
+    if (next_weights_[s - 1].data != nullptr) break;
+    next_weights_[s - 1] = weights;
+  }
+  next_weights_.emplace_back();
   steps_.push_back(std::move(step));
   names_.push_back(op);
   return {};
@@ -163,6 +169,7 @@ Status Program::run(const std::vector<uint8_t*>& io, size_t threads, const int32
       status = Status(Code::kAborted, "The run was aborted.");
       break;
     }
+    context.next_weights = next_weights_[s];
     status = steps_[s]->run(context);
     if (!status.ok() && status.code() != Code::kAborted) {
       status = Status(status.code(),

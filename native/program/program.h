@@ -56,6 +56,8 @@ class Program {
   /// By BufferId; empty for other places.
   std::vector<AlignedBuffer> constants_;
   std::vector<std::unique_ptr<Step>> steps_;
+  /// By step: the weights of the next one that has any.
+  std::vector<PackedBytes> next_weights_;
   std::vector<std::string> names_;
 
   mutable std::mutex mutex_;

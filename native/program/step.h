@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/status.h"
+#include "gemm/gemm.h"
 #include "kernels/kernel_table.h"
 
 namespace q8 {
@@ -57,6 +58,8 @@ struct RunContext {
   size_t threads = 0;
   /// Polled inside long steps too; may be null.
   const int32_t* cancel = nullptr;
+  /// Weights of the next step that has any.
+  PackedBytes next_weights;
 
   template <typename T>
   T* data(BufferId id) const {
@@ -70,6 +73,8 @@ class Step {
  public:
   virtual ~Step() = default;
   virtual size_t scratch_bytes() const { return 0; }
+  /// What a run reads first, if it is worth being fetched before.
+  virtual PackedBytes packed_weights() const { return {}; }
   /// Which of several ways this step computes, for profiles.
   virtual const char* kernel() const { return ""; }
   /// Thread: any; several runs of one step may be in flight, so steps are immutable.
