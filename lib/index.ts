@@ -56,7 +56,14 @@ export {
 } from './quantize';
 export { explain, type PlannedNode, type PlannedWeight, type QuantizationPlan } from './quantize/explain';
 export { type AnalyzeOptions, compareModels } from './quantize/analyze';
-export type { Analysis, Distribution, LatencyAnalysis, TensorAnalysis, WeightAnalysis } from './report/analysis';
+export type {
+  Analysis,
+  ChannelAnalysis,
+  Distribution,
+  LatencyAnalysis,
+  TensorAnalysis,
+  WeightAnalysis,
+} from './report/analysis';
 export { type HtmlReport, renderHtml } from './report/html';
 export type { Errors } from './report/metrics';
 export type { Feed, InputSpec } from './readers/inputs';

@@ -19,6 +19,7 @@ import { errorsOf } from '../report/metrics';
 import { InferenceSession } from '../runtime/session';
 import { bytesOf, codeRange, type QuantizedDType } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
+import { ChannelObserver } from './algorithms/statistics';
 import { feedsOf } from './calibrate';
 import type { CalibrationData } from './options';
 import { Histogram } from './observers/histogram';
@@ -81,19 +82,28 @@ export async function analyze(
   fuseQdq(integer);
   inferShapes(integer, lookupOp);
   const histograms = new Map<string, Histogram>();
+  const channels = new Map<string, ChannelObserver>();
   let sample: Feed | undefined;
   const { tensors, samples } = await compareGraphs(reference, integer, remember(feeds), {
     ...options,
     local: true,
-    observe(name, data) {
+    observe(name, data, dims) {
       const histogram = histograms.get(name) ?? new Histogram(OBSERVED_BINS);
       histograms.set(name, histogram);
       histogram.add(data);
+      if (dims.length < 2) return;
+      // Pictures have channels behind the batch, all else in the end.
+      const observer = channels.get(name) ?? new ChannelObserver(dims.length > 3 ? 1 : dims.length - 1);
+      channels.set(name, observer);
+      observer.observe(data, dims);
     },
   });
   return {
     samples,
-    tensors: tensors.map((tensor) => describeTensor(tensor, histograms.get(tensor.name)!)),
+    tensors: tensors.map((tensor) => ({
+      ...describeTensor(tensor, histograms.get(tensor.name)!),
+      ...describeChannels(channels.get(tensor.name)),
+    })),
     weights: matchWeights(reference, integer).flatMap((pair) => describeWeight(pair) ?? []),
     ...(options.latency ? { latency: await measureLatency(reference, other, sample!, options.threads) } : {}),
   };
@@ -123,6 +133,14 @@ function describeTensor({ pair, other, ...rest }: ComparedTensor, histogram: His
     clipped: codes ? clippedShare(histogram, low - codes.scale / 2, high + codes.scale / 2) : 0,
     distribution: distributionOf(histogram),
   };
+}
+
+function describeChannels(observer: ChannelObserver | undefined): Pick<TensorAnalysis, 'channels'> {
+  const [maxAbs, mean] = [[...(observer?.maxAbs ?? [])], [...(observer?.mean ?? [])]];
+  if (!observer || observer.varies || maxAbs.length < 2) return {};
+  const alive = maxAbs.filter((most) => most > 0).sort((a, b) => a - b);
+  const spread = alive.length === 0 ? 1 : alive[alive.length - 1] / alive[alive.length >> 1];
+  return { channels: { axis: observer.axis, maxAbs, mean, spread } };
 }
 
 interface Codes {

@@ -13,6 +13,7 @@ import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
 import { type ExtremesObserver, finiteExtremes, type Observer } from './observers/observer';
 import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import type { Range } from './scale';
+import { Turns } from './turns';
 import { watchExtremes, watchTensors, type Watch } from './watch';
 
 export interface Calibration {
@@ -25,7 +26,7 @@ export interface Calibration {
 
 type ObserverOptions = Pick<
   ResolvedStaticOptions,
-  'calibrationMethod' | 'percentile' | 'bins' | 'momentum' | 'activationSymmetric'
+  'calibrationMethod' | 'percentile' | 'bins' | 'exactBins' | 'momentum' | 'activationSymmetric'
 >;
 type CalibrateOptions = ObserverOptions &
   Pick<ResolvedStaticOptions, 'engine' | 'threads' | 'signal' | 'onProgress'> & {
@@ -33,7 +34,8 @@ type CalibrateOptions = ObserverOptions &
   };
 
 /**
- * Ranges of the `observed` values of `graph`, over all samples.
+ * Ranges of the `observed` values of `graph`, over all samples. Reads them twice when bins of histograms are to be exact: for
+ * the extremes, then for what lies between them.
  *
  * @throws ERR_Q8_INVALID_ARGUMENT when there are no samples or a sample does not fit the model's inputs.
  */
@@ -42,14 +44,47 @@ export async function calibrate(
   observed: readonly Value[],
   options: CalibrateOptions,
 ): Promise<Calibration> {
+  const passes = options.exactBins ? 2 : 1;
+  let bounds: Map<Value, number> | undefined;
+  if (options.exactBins) {
+    const extremes = new Map(observed.map((value) => [value, new MinMaxObserver()]));
+    await observeAll(graph, extremes, options, { pass: 0, passes });
+    bounds = new Map([...extremes].map(([value, { range }]) => [value, Math.max(-range.min, range.max)]));
+  }
+  const observers = new Map(observed.map((value) => [value, makeObserver(options, bounds?.get(value))]));
+  const { samples, engine } = await observeAll(graph, observers, options, { pass: passes - 1, passes });
+  const ranges = new Map<Value, Range>();
+  const turns = new Turns(options.signal);
+  for (const [value, observer] of observers) {
+    ranges.set(value, observer.range);
+    await turns.pass();
+  }
+  const nonFinite = [...observers].filter(([, observer]) => observer.sawNonFinite).map(([value]) => value.name);
+  return { ranges, samples, engine, nonFinite };
+}
+
+/** Shows all samples to the observers. */
+async function observeAll(
+  graph: Graph,
+  observers: Map<Value, Observer>,
+  options: CalibrateOptions,
+  { pass, passes }: { pass: number; passes: number },
+): Promise<Pick<Calibration, 'samples' | 'engine'>> {
   const { signal, onProgress } = options;
   const calibration = feedsOf(options.calibration, graph);
   const engine = options.engine === 'auto' ? ((await ortIsAvailable()) ? 'ort' : 'q8') : options.engine;
-  const observers = new Map(observed.map((value) => [value, makeObserver(options)]));
-  // Sources that read files know how many there are only once they have begun.
-  const total = (): number | undefined => (calibration as { length?: number }).length;
   let watch: Watch | undefined;
   let samples = 0;
+  const tell = (): void => {
+    // Sources that read files know how many there are only once they have begun.
+    const { length } = calibration as { length?: number };
+    const before = pass === 0 ? 0 : (length ?? 0) * pass;
+    onProgress?.({
+      phase: 'calibrate',
+      done: before + samples,
+      total: length === undefined ? length : passes * length,
+    });
+  };
   const openWatch = (feed: Record<string, Tensor>): Promise<Watch> => {
     const where = { open: engine === 'ort' ? openOrt : openQ8, threads: options.threads };
     return engine === 'ort' && observers.size > 0 && isOfExtremes(observers)
@@ -57,26 +92,20 @@ export async function calibrate(
       : watchTensors(graph, observers, feed, where);
   };
   try {
-    onProgress?.({ phase: 'calibrate', done: 0, total: total() });
+    if (pass === 0) tell();
     for await (const sample of calibration) {
       signal?.throwIfAborted();
       const feed = checkFeed(graph, sample, samples);
       watch ??= await openWatch(feed);
       await watch.observe(feed, signal);
       samples++;
-      onProgress?.({ phase: 'calibrate', done: samples, total: total() });
+      tell();
     }
   } finally {
     await watch?.release();
   }
   if (samples === 0) throw noSamples();
-  const entries = [...observers];
-  return {
-    ranges: new Map(entries.map(([value, observer]) => [value, observer.range])),
-    samples,
-    engine,
-    nonFinite: entries.filter(([, observer]) => observer.sawNonFinite).map(([value]) => value.name),
-  };
+  return { samples, engine };
 }
 
 /** The feeds themselves. Those of an array are all checked at once, before anything runs. */
@@ -119,7 +148,8 @@ export async function takeSamples(
   return taken;
 }
 
-function makeObserver(options: ObserverOptions): Observer {
+/** @param bound the largest magnitude of the tensor, when it is known. */
+function makeObserver(options: ObserverOptions, bound: number | undefined): Observer {
   const { bins, percentile, activationSymmetric: symmetric } = options;
   switch (options.calibrationMethod) {
     case 'minmax':
@@ -127,11 +157,11 @@ function makeObserver(options: ObserverOptions): Observer {
     case 'movingAverage':
       return new MovingAverageObserver(options.momentum);
     case 'percentile':
-      return new HistogramObserver(bins, (histogram) => percentileRange(histogram, percentile, symmetric));
+      return new HistogramObserver(bins, (histogram) => percentileRange(histogram, percentile, symmetric), bound);
     case 'entropy':
-      return new HistogramObserver(bins, (histogram) => entropyRange(histogram, symmetric));
+      return new HistogramObserver(bins, (histogram) => entropyRange(histogram, symmetric), bound);
     case 'mse':
-      return new HistogramObserver(bins, (histogram) => mseRange(histogram, symmetric));
+      return new HistogramObserver(bins, (histogram) => mseRange(histogram, symmetric), bound);
   }
 }
 

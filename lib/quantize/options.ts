@@ -102,6 +102,11 @@ export interface StaticQuantizeOptions extends SelectQuantizeOptions, Representa
   percentile?: number;
   /** For 'percentile', 'entropy' and 'mse': least number of bins for magnitudes, 256 to 65536. Default 2048. */
   bins?: number;
+  /**
+   * For 'percentile', 'entropy' and 'mse': samples are read twice, and `bins` bins divide the largest magnitude exactly, instead
+   * of that many up to twice as many a power of two. Default false.
+   */
+  exactBins?: boolean;
   /** For 'movingAverage': least weight of a new sample, above 0 up to 1. Default 0.01. */
   momentum?: number;
   /** What runs the float model. Default 'auto': onnxruntime-node when installed, else q8 itself. */
@@ -269,6 +274,7 @@ export const STATIC_KEYS: Record<keyof StaticQuantizeOptions, true> = {
   calibrationMethod: true,
   percentile: true,
   bins: true,
+  exactBins: true,
   momentum: true,
   engine: true,
   threads: true,
@@ -440,9 +446,9 @@ function resolveStatic(given: StaticQuantizeOptions): ResolvedStaticOptions {
   const method = resolveMethod(options, calibrationMethod);
   const ranges = options.ranges === undefined ? undefined : parseRanges(options.ranges);
   if (ranges) {
-    const { percentile, bins, momentum } = options;
+    const { percentile, bins, exactBins, momentum } = options;
     const { calibrationMethod: wanted, activationSymmetric: symmetric } = options;
-    checkRangesMethod(ranges, { method: wanted, percentile, bins, momentum, symmetric });
+    checkRangesMethod(ranges, { method: wanted, percentile, bins, exactBins, momentum, symmetric });
   }
   return {
     mode: 'static',
@@ -537,10 +543,11 @@ function isSpent(value: CalibrationData): boolean {
 function resolveMethod(
   options: StaticQuantizeOptions,
   method: CalibrationMethod,
-): { percentile: number; bins: number; momentum: number } {
-  const users: [key: 'percentile' | 'bins' | 'momentum', methods: CalibrationMethod[]][] = [
+): { percentile: number; bins: number; exactBins: boolean; momentum: number } {
+  const users: [key: 'percentile' | 'bins' | 'exactBins' | 'momentum', methods: CalibrationMethod[]][] = [
     ['percentile', ['percentile']],
     ['bins', ['percentile', 'entropy', 'mse']],
+    ['exactBins', ['percentile', 'entropy', 'mse']],
     ['momentum', ['movingAverage']],
   ];
   for (const [key, methods] of users) {
@@ -556,7 +563,13 @@ function resolveMethod(
     throw expected('an integer from 256 to 65536', 'the option bins', bins);
   if (!(typeof momentum === 'number' && momentum > 0 && momentum <= 1))
     throw expected('a number above 0, up to 1', 'the option momentum', momentum);
-  return { percentile, bins, momentum };
+  const exactBins = flag(options, 'exactBins', false);
+  if (exactBins && options.calibration !== undefined && isSpent(options.calibration)) {
+    throw expected('samples that can be read more than once', 'the option calibration', options.calibration, {
+      hint: 'exactBins reads them twice: give an array, or an object whose iterator starts anew.',
+    });
+  }
+  return { percentile, bins, exactBins, momentum };
 }
 
 function isIterable(value: unknown): boolean {

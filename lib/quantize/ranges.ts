@@ -15,6 +15,7 @@ export interface CalibrationRanges {
   method?: CalibrationMethod;
   percentile?: number;
   bins?: number;
+  exactBins?: boolean;
   momentum?: number;
   /** Whether the method was to give symmetric ranges. */
   symmetric?: boolean;
@@ -27,7 +28,7 @@ export interface CalibrationRanges {
 /** What the option `ranges` takes: ranges with what is known of them, bare ones by tensor, or the path of a JSON file. */
 export type RangesSource = CalibrationRanges | Readonly<Record<string, readonly [min: number, max: number]>> | string;
 
-const SETTINGS = ['percentile', 'bins', 'momentum', 'symmetric'] as const;
+const SETTINGS = ['percentile', 'bins', 'exactBins', 'momentum', 'symmetric'] as const;
 const PYTHON_METHODS: Record<string, CalibrationMethod> = {
   MinMax: 'minmax',
   Entropy: 'entropy',
@@ -78,20 +79,22 @@ export function settingsOf(options: {
   calibrationMethod: CalibrationMethod;
   percentile: number;
   bins: number;
+  exactBins: boolean;
   momentum: number;
   activationSymmetric: boolean;
 }): WantedCalibration {
   const { calibrationMethod: method, percentile, bins, momentum, activationSymmetric: symmetric } = options;
+  const exact = options.exactBins ? { exactBins: true } : {};
   switch (method) {
     case 'minmax':
       return { method };
     case 'movingAverage':
       return { method, momentum };
     case 'percentile':
-      return { method, percentile, bins, symmetric };
+      return { method, percentile, bins, ...exact, symmetric };
     case 'entropy':
     case 'mse':
-      return { method, bins, symmetric };
+      return { method, bins, ...exact, symmetric };
   }
 }
 

@@ -9,6 +9,16 @@ export interface Distribution {
   counts: number[];
 }
 
+/** What the float model's values are, channel by channel. */
+export interface ChannelAnalysis {
+  /** The axis of channels, from 0. */
+  axis: number;
+  maxAbs: number[];
+  mean: number[];
+  /** The largest of `maxAbs` by the median of those above 0: where it is high, one scale suits most channels badly. */
+  spread: number;
+}
+
 /** A tensor between the nodes. */
 export interface TensorAnalysis {
   /** In the float model. */
@@ -34,6 +44,8 @@ export interface TensorAnalysis {
   /** Share of values (0 to 1) that the range cuts off. */
   clipped: number;
   distribution: Distribution;
+  /** Absent for tensors without channels, or whose number differs between samples. */
+  channels?: ChannelAnalysis;
 }
 
 /** A constant of the float model that is stored as codes. */

@@ -25,7 +25,7 @@ export interface CompareGraphsOptions {
   /** Only look at outputs of the reference. Default false: at all tensors. */
   outputsOnly?: boolean;
   /** Sees every tensor of the reference as it streams by. */
-  observe?: (name: string, data: Float32Array) => void;
+  observe?: (name: string, data: Float32Array, dims: readonly number[]) => void;
   /** 0 (default) = all cores. */
   threads?: number;
   signal?: AbortSignal;
@@ -179,7 +179,7 @@ class Run {
           },
         );
       }
-      observe?.(pair.name, data as Float32Array);
+      observe?.(pair.name, data as Float32Array, dims);
       accumulated.add(data as Float32Array, other.data as Float32Array);
       if (local) localSums.add(data as Float32Array, local[pair.name].data as Float32Array);
     }

@@ -121,6 +121,14 @@ function tensorTable(tensors: readonly TensorAnalysis[]): string {
     { header: 'accumulated', cell: (t) => decibels(t.accumulated.sqnr), key: (t) => t.accumulated.sqnr },
     { header: 'cosine', cell: (t) => t.accumulated.cosine.toFixed(5), key: (t) => t.accumulated.cosine },
     { header: 'max error', cell: (t) => number(t.accumulated.maxAbsError), key: (t) => t.accumulated.maxAbsError },
+    {
+      header: 'channels',
+      cell: ({ channels }) =>
+        channels
+          ? `<span title="largest magnitude of a channel, by the median of all">${number(channels.spread)}×</span>`
+          : '',
+      key: ({ channels }) => channels?.spread ?? 0,
+    },
     { header: 'clipped', cell: ({ clipped }) => share(clipped), key: ({ clipped }) => clipped },
     {
       header: 'values and range',

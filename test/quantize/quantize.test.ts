@@ -4,7 +4,7 @@ import { fuseQdq } from '../../lib/passes/fuse-qdq';
 import { type QuantizeOptions, type QuantizeProgress, quantize, type StaticQuantizeOptions } from '../../lib/quantize';
 import { randomSamples } from '../../lib/readers/samples';
 import { sqnr } from '../../lib/report/metrics';
-import type { Tensor } from '../../lib/tensor/tensor';
+import { Tensor } from '../../lib/tensor/tensor';
 import { EXACT, opCounts, runOrt, runOwn, runSession } from './judges';
 import { feedsFor, NETWORKS, randomTensor, type TestNetwork } from './networks';
 import { readGraph, runGraph } from './run-graph';
@@ -232,6 +232,64 @@ describe('quantize', () => {
     });
   }
 
+  for (const calibrationMethod of ['percentile', 'entropy', 'mse'] as const) {
+    it(`reads samples twice for exact bins: ${calibrationMethod}`, async () => {
+      const [net] = NETWORKS;
+      const progress: number[] = [];
+      const exact = await quantizeNet(net, {
+        calibrationMethod,
+        exactBins: true,
+        onProgress: ({ phase, done, total }) => {
+          if (phase !== 'calibrate') return;
+          assert.equal(total, 32);
+          progress.push(done);
+        },
+      });
+      assert.deepEqual(
+        progress,
+        Array.from({ length: 33 }, (_, i) => i),
+      );
+      assert.equal(exact.report.calibration?.samples, 16);
+      assert.equal(exact.ranges?.exactBins, true);
+      // Narrow and wide bins tell nearly the same.
+      const plain = await quantizeNet(net, { calibrationMethod, bins: 65536 });
+      for (const [name, [min, max]] of Object.entries(plain.ranges!.tensors)) {
+        const [low, high] = exact.ranges!.tensors[name];
+        const near = (a: number, b: number) =>
+          Math.abs(a - b) <= (calibrationMethod === 'percentile' ? 0.02 : 0.4) * (max - min);
+        assert.ok(
+          calibrationMethod === 'entropy' || (near(low, min) && near(high, max)),
+          `${name}: ${low} to ${high}, ${min} to ${max}`,
+        );
+      }
+    });
+  }
+
+  it('tells when samples for exact bins are others the second time, and refuses those that are spent', async () => {
+    const [net] = NETWORKS;
+    let reads = 0;
+    const calibration = () =>
+      feedsFor(net, 2).map(({ x }) => ({
+        x: new Tensor(
+          'float32',
+          x.data.map((v) => v * (1 + reads)),
+          x.dims,
+        ),
+      }));
+    const growing = {
+      *[Symbol.iterator]() {
+        yield* calibration();
+        reads++;
+      },
+    };
+    const options = { mode: 'static', engine: 'q8', calibrationMethod: 'mse', exactBins: true } as const;
+    await assert.rejects(quantize(net.model, { ...options, calibration: growing }), /same samples in the second pass/);
+    await assert.rejects(
+      quantize(net.model, { ...options, calibration: feedsFor(net, 2).values() }),
+      /read more than once/,
+    );
+  });
+
   it('stops when its signal aborts', async () => {
     const net = NETWORKS[0];
     const controller = new AbortController();
@@ -315,6 +373,7 @@ describe('quantize', () => {
         /calibrationMethod.*did you mean "percentile"/,
       ],
       ['a percentile of 101', { ...good, calibrationMethod: 'percentile', percentile: 101 }, /option percentile/],
+      ['exact bins of extremes', { ...good, exactBins: true }, /option exactBins has no effect/],
       ['half a bin', { ...good, calibrationMethod: 'mse', bins: 2048.5 }, /option bins/],
       ['a momentum of 0', { ...good, calibrationMethod: 'movingAverage', momentum: 0 }, /option momentum/],
       [

@@ -97,7 +97,13 @@ describe('watchExtremes', () => {
 
   it('serves calibrate(), which tells the tensors that were not finite, and watches inputs too', async () => {
     const graph = oddGraph(17);
-    const options = { calibrationMethod: 'minmax', percentile: 99.99, bins: 2048, momentum: 0.01 } as const;
+    const options = {
+      calibrationMethod: 'minmax',
+      percentile: 99.99,
+      bins: 2048,
+      exactBins: false,
+      momentum: 0.01,
+    } as const;
     const rest = { activationSymmetric: false, engine: 'ort', threads: 1, calibration: ODD_FEEDS } as const;
     const { ranges, nonFinite } = await calibrate(graph, innerValues(graph), { ...options, ...rest });
     const inputs = await calibrate(graph, graph.inputs, { ...options, ...rest });

@@ -99,6 +99,37 @@ describe('compareModels', () => {
     assert.equal(total, feeds.length * feeds[0].x.size);
   });
 
+  it('tells channels apart: those of pictures behind the batch, others in the end', async () => {
+    for (const [net, rank, axis] of [
+      [residual, 4, 1],
+      [attention, 3, 2],
+    ] as const) {
+      const feeds = feedsFor(net, 3);
+      const { model } = await quantize(net.model, { mode: 'static', calibration: feeds });
+      const { tensors } = await compareModels(net.model, model, feeds);
+      const { channels } = tensors.find(({ name }) => name === 'x')!;
+      const { dims } = feeds[0].x;
+      assert.equal(dims.length, rank);
+      const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
+      const maxAbs = new Array<number>(dims[axis]).fill(0);
+      const sums = new Array<number>(dims[axis]).fill(0);
+      for (const { x } of feeds) {
+        x.data.forEach((v, i) => {
+          const channel = Math.floor(i / inner) % dims[axis];
+          maxAbs[channel] = Math.max(maxAbs[channel], Math.abs(v));
+          sums[channel] += v;
+        });
+      }
+      assert.equal(channels?.axis, axis);
+      assert.deepEqual(channels.maxAbs, maxAbs);
+      const count = (3 * feeds[0].x.size) / dims[axis];
+      sums.forEach((sum, c) => {
+        assert.ok(Math.abs(channels.mean[c] - sum / count) < 1e-9);
+      });
+      assert.equal(channels.spread, Math.max(...maxAbs) / maxAbs.sort((a, b) => a - b)[maxAbs.length >> 1]);
+    }
+  });
+
   it('needs samples, and tensors in common', async () => {
     await assert.rejects(compareModels(residual.model, residual.model, []), { code: 'ERR_Q8_INVALID_ARGUMENT' });
     const renamed = graphFromProto((await readModel(residual.model)).model);

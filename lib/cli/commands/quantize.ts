@@ -126,6 +126,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
     )
     .option('--percentile <number>', 'for percentile: percentage of values within a range (default 99.99)', parseNumber)
     .option('--bins <count>', 'for percentile, entropy and mse: bins of the histograms (default 2048)', parseCount)
+    .option('--exact-bins', 'for percentile, entropy and mse: read data twice, so that bins divide the range exactly')
     .option('--momentum <number>', 'for movingAverage: least weight of a new sample (default 0.01)', parseNumber)
     .addOption(
       new Option('--engine <engine>', 'what runs the float model').choices(['auto', 'ort', 'q8']).default('auto'),

@@ -12,23 +12,26 @@ export interface StatisticsOptions {
 
 /** Mean and largest magnitude by index of an axis, which may be negative. */
 export class ChannelObserver implements ActivationObserver {
-  readonly #axis: number;
+  readonly axis: number;
+  /** Whether there were different numbers of channels; then those that all tensors have say something. */
+  varies = false;
   #sum: Float64Array | undefined;
   #maxAbs: Float64Array | undefined;
   #count = 0;
 
   constructor(axis: number) {
-    this.#axis = axis;
+    this.axis = axis;
   }
 
   observe(data: Float32Array, dims: readonly number[]): void {
-    const axis = this.#axis < 0 ? this.#axis + dims.length : this.#axis;
+    const axis = this.axis < 0 ? this.axis + dims.length : this.axis;
     const channels = dims[axis];
     const inner = dims.slice(axis + 1).reduce((a, b) => a * b, 1);
     this.#sum ??= new Float64Array(channels);
     this.#maxAbs ??= new Float64Array(channels);
     const sum = this.#sum;
     const maxAbs = this.#maxAbs;
+    this.varies ||= channels !== sum.length;
     for (let begin = 0, run = 0; begin < data.length; begin += inner, run++) {
       const channel = run % channels;
       for (let i = begin; i < begin + inner; i++) {

@@ -33,7 +33,7 @@ export function entropyRange(histogram: Histogram, symmetric: boolean): Range {
   const magnitudes = histogram.magnitudes();
   const { half, width, max: bound } = magnitudes;
   if (bound === 0) return { min: 0, max: 0 };
-  const bins = Math.floor(bound / width) + 1;
+  const bins = Math.min(Math.floor(bound / width) + 1, half);
   const counts = magnitudes.counts.slice(half, half + bins);
   counts[0] = counts[1];
   const sums = new Float64Array(bins + 1);

@@ -1,8 +1,10 @@
 /**
- * How often which values occur, in one pass and constant memory. Bins have equal width and meet at zero. Whenever a value
- * falls outside, the width doubles and bins merge in pairs. The width thus follows from the largest magnitude alone, and the
- * counts depend on neither the order of values nor the shapes of the tensors that they came in.
+ * How often which values occur, in constant memory. Bins have equal width and meet at zero. Whenever a value falls outside,
+ * the width doubles and bins merge in pairs. The width thus follows from the largest magnitude alone, and the counts depend on
+ * neither the order of values nor the shapes of the tensors that they came in. Where the largest magnitude is known beforehand,
+ * bins divide it exactly.
  */
+import { Q8Error } from '../../errors';
 import type { Range } from '../scale';
 import { finiteExtremes, type Observer } from './observer';
 
@@ -11,8 +13,10 @@ export class Histogram {
   readonly half: number;
   /** `counts[half + i]` values lie in [i, i + 1) * width. Zeros are not among them. */
   readonly counts: Float64Array;
-  /** All magnitudes are below 2^exponent = half * width. */
-  #exponent = Number.NEGATIVE_INFINITY;
+  /** All magnitudes are below half * width: the given bound, or a power of two that grows. */
+  #bound = 0;
+  /** The largest magnitude there can be, when it is known. */
+  readonly #given: number | undefined;
   /** How many values were exactly zero. Relu makes many, and every scale represents them exactly. */
   zeros = 0;
   /** How many values were not zero. */
@@ -23,16 +27,20 @@ export class Histogram {
 
   /**
    * @param bins the least number of bins that cover the largest magnitude; at most twice as many do. The counts take
-   * 32 * bins bytes.
+   * 32 * bins bytes. With a bound, `bins` bins cover it, in half the memory.
+   * @param bound the largest magnitude there can be.
    */
-  constructor(bins: number) {
-    this.half = 2 * bins;
+  constructor(bins: number, bound?: number) {
+    this.half = bound === undefined ? 2 * bins : bins;
     this.counts = new Float64Array(2 * this.half);
+    this.#given = bound;
+    // The bound itself falls into the last bin.
+    if (bound !== undefined) this.#bound = bound * (1 + 2 ** -40);
   }
 
   /** Width of a bin; 0 before the first value that is not zero. */
   get width(): number {
-    return 2 ** this.#exponent / this.half;
+    return this.#bound / this.half;
   }
 
   /** Extremes of all values, zeros included; 0 without values. */
@@ -51,10 +59,10 @@ export class Histogram {
     this.sawNonFinite ||= !allFinite;
     const values = allFinite ? data : data.filter(Number.isFinite);
     const magnitude = Math.max(-min, max);
-    if (magnitude > 0 && magnitude >= 2 ** this.#exponent) this.#growFor(magnitude);
+    if (magnitude > 0 && magnitude >= this.#bound) this.#growFor(magnitude);
     // Scaling by a power of two is exact, so a bin holds what its edges say.
     const { counts, half } = this;
-    const inverse = 2 ** -this.#exponent;
+    const inverse = 1 / this.#bound;
     let zeros = 0;
     if (magnitude > 0) {
       // Behind Relu nobody can foresee which values are zero: their bits are counted without a branch.
@@ -77,11 +85,11 @@ export class Histogram {
 
   /** The histogram of |x|. */
   magnitudes(): Histogram {
-    const folded = new Histogram(this.half / 2);
+    const folded = this.#given === undefined ? new Histogram(this.half / 2) : new Histogram(this.half, this.#given);
     for (let i = 0; i < this.half; i++) {
       folded.counts[this.half + i] = this.counts[this.half + i] + this.counts[this.half - 1 - i];
     }
-    folded.#exponent = this.#exponent;
+    folded.#bound = this.#bound;
     folded.zeros = this.zeros;
     folded.nonZeros = this.nonZeros;
     folded.#min = 0;
@@ -113,16 +121,22 @@ export class Histogram {
   }
 
   #growFor(magnitude: number): void {
+    if (this.#given !== undefined) {
+      throw new Q8Error(
+        'ERR_Q8_INVALID_ARGUMENT',
+        `Expected the same samples in the second pass of calibration, but a value of ${magnitude} is beyond the ${this.#given} of the first.`,
+      );
+    }
     let exponent = Math.ceil(Math.log2(magnitude));
     while (2 ** exponent <= magnitude) exponent++;
     const { counts, half } = this;
     if (this.nonZeros > 0) {
-      const merged = 2 ** (exponent - this.#exponent);
+      const merged = 2 ** exponent / this.#bound;
       const old = counts.slice();
       counts.fill(0);
       for (let i = 0; i < old.length; i++) counts[half + Math.floor((i - half) / merged)] += old[i];
     }
-    this.#exponent = exponent;
+    this.#bound = 2 ** exponent;
   }
 }
 
@@ -131,8 +145,9 @@ export class HistogramObserver implements Observer {
   readonly #histogram: Histogram;
   readonly #choose: (histogram: Histogram) => Range;
 
-  constructor(bins: number, choose: (histogram: Histogram) => Range) {
-    this.#histogram = new Histogram(bins);
+  /** @param bound the largest magnitude, when it is known. */
+  constructor(bins: number, choose: (histogram: Histogram) => Range, bound?: number) {
+    this.#histogram = new Histogram(bins, bound);
     this.#choose = choose;
   }
 

@@ -6,8 +6,8 @@ import { quantizeCode } from '../../../lib/ops/families/quantization';
 import { type Range, scaleOfRange } from '../../../lib/quantize/scale';
 import { DISTRIBUTIONS, normal, ragged } from './distributions';
 
-function histogramOf(values: Float32Array, bins = 2048): Histogram {
-  const histogram = new Histogram(bins);
+function histogramOf(values: Float32Array, bins = 2048, bound?: number): Histogram {
+  const histogram = new Histogram(bins, bound);
   for (const tensor of ragged(values)) histogram.add(tensor);
   return histogram;
 }
@@ -32,7 +32,7 @@ function ranges({ min, max }: Histogram): Range[] {
 /** KL as in the definition, candidate by candidate and bin by bin. */
 function entropyByDefinition(histogram: Histogram, levels: number): number {
   const { half, counts, width, max } = histogram.magnitudes();
-  const bins = Array.from(counts.subarray(half, half + Math.floor(max / width) + 1));
+  const bins = Array.from(counts.subarray(half, half + Math.min(half, Math.floor(max / width) + 1)));
   bins[0] = bins[1];
   const all = bins.reduce((sum, count) => sum + count);
   let [best, bestEnd] = [Number.POSITIVE_INFINITY, bins.length];
@@ -89,12 +89,14 @@ describe('percentileRange', () => {
 describe('entropyRange', () => {
   for (const [name, values] of DISTRIBUTIONS) {
     it(`is the candidate that the definition prefers: ${name}`, () => {
-      const histogram = histogramOf(values, 512);
-      const bound = entropyByDefinition(histogram, histogram.min < 0 ? 128 : 256);
-      assert.deepEqual(entropyRange(histogram, false), {
-        min: Math.max(histogram.min, -bound),
-        max: Math.min(histogram.max, bound),
-      });
+      const most = values.reduce((a, x) => Math.max(a, Math.abs(x)), 0);
+      for (const histogram of [histogramOf(values, 512), histogramOf(values, 512, most)]) {
+        const bound = entropyByDefinition(histogram, histogram.min < 0 ? 128 : 256);
+        assert.deepEqual(entropyRange(histogram, false), {
+          min: Math.max(histogram.min, -bound),
+          max: Math.min(histogram.max, bound),
+        });
+      }
     });
   }
 
@@ -126,7 +128,11 @@ describe('mseRange', () => {
 
 describe('empty and zero tensors', () => {
   it('have a range of zero', () => {
-    for (const histogram of [histogramOf(new Float32Array(0)), histogramOf(new Float32Array(5))]) {
+    for (const histogram of [
+      histogramOf(new Float32Array(0)),
+      histogramOf(new Float32Array(5)),
+      histogramOf(new Float32Array(5), 2048, 0),
+    ]) {
       for (const choose of [mseRange, entropyRange]) {
         const { min, max } = choose(histogram, false);
         assert.deepEqual([min + 0, max + 0], [0, 0]);

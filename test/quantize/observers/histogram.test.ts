@@ -45,6 +45,26 @@ describe('Histogram', () => {
     });
   }
 
+  for (const [name, values] of DISTRIBUTIONS) {
+    it(`divides a bound that is known exactly: ${name}`, () => {
+      const bound = values.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+      const histogram = new Histogram(BINS, bound);
+      for (const tensor of ragged(values)) histogram.add(tensor);
+      const { counts, half, width } = histogram;
+      assert.equal(half, BINS);
+      assert.ok(Math.abs(width * BINS - bound) < 1e-9 * bound);
+      const expected = new Float64Array(counts.length);
+      for (const value of values) if (value !== 0) expected[half + Math.floor(value / width)]++;
+      assert.deepEqual(counts, expected);
+      const folded = histogram.magnitudes();
+      assert.equal(folded.half, half);
+      assert.equal(folded.width, width);
+      assert.equal(folded.counts[half + 3], counts[half + 3] + counts[half - 4]);
+      const beyond = Float32Array.of(1.01 * bound);
+      assert.throws(() => histogram.add(beyond), /same samples in the second pass/);
+    });
+  }
+
   it('does not depend on order', () => {
     const values = DISTRIBUTIONS[1][1];
     const growing = values.slice().sort((a, b) => Math.abs(a) - Math.abs(b));
