@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the reference values of ONNX Runtime's Python quantizer into test/fixtures/ort-quantizer.
 
-    python scripts/make-ort-quantizer-fixtures.py [params] [weights] [types] [tiny] [resnet8] [mobilenetv2] [compat]
+    python scripts/make-ort-quantizer-fixtures.py [params] [weights] [types] [tiny] [resnet8] [mobilenetv2] [compat] [operators]
 
 Needs numpy, onnx, onnxruntime and sympy, and the files of examples/fashion-mnist. See test/fixtures/README.md.
 """
@@ -554,9 +554,89 @@ def compat():
     print(f"compat.json.gz: {path.stat().st_size} bytes")
 
 
+# ---- operators.json.gz: the same for the operators that no network above has, and an int8 network that stays integer -----
+
+def shapes():
+    """What moves, picks and normalizes, each between layers whose codes it gets."""
+    net, pad = Net(17), {"pads": [1, 1, 1, 1]}
+
+    def ints(name, *values):
+        return net.constant(name, list(values), np.int64)
+
+    stem = net.node("Relu", "stem_relu", net.conv("stem", "x", 8, 3, 3, 3, **pad))
+    up = net.node("ConvTranspose", "up", stem, net.weight("up_w", 8, 4, 2, 2), net.weight("up_b", 4), kernel_shape=[2, 2], strides=[2, 2])
+    normal = net.node("InstanceNormalization", "normal", up, net.constant("normal_g", 1 + net.rng.normal(0, 0.2, 4)), net.weight("normal_b", 4))
+    zeros = net.node("Pad", "zeros", net.conv("a", normal, 8, 4, 3, 3, strides=[2, 2], **pad), ints("zeros_p", 0, 0, 1, 1, 0, 0, 1, 1))
+    mirror = net.node("Pad", "mirror", net.conv("b", zeros, 8, 8, 3, 3), ints("mirror_p", 0, 0, 1, 0, 0, 0, 0, 1), mode="reflect")
+    net.nodes.append(helper.make_node("Split", [mirror], ["first", "second"], "split", axis=1))
+    first = net.node("Slice", "cut", net.conv("c", "first", 4, 4, 1, 1), ints("cut_s", 1), ints("cut_e", 9), ints("cut_a", 2))
+    second = net.node("Slice", "trim", net.conv("d", "second", 4, 4, 1, 1), ints("trim_s", 0), ints("trim_e", 8), ints("trim_a", 2))
+    chosen = net.node("Where", "chosen", net.constant("mask", net.rng.integers(0, 2, (1, 4, 1, 1)), np.bool_), first, second)
+    wide = net.node("Resize", "wide", net.conv("e", chosen, 4, 4, 1, 1), "", net.constant("wide_s", [1, 1, 2, 2]), mode="nearest",
+                    coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    pooled = net.node("Squeeze", "row", net.node("GlobalAveragePool", "mean", net.conv("f", wide, 8, 4, 1, 1)), ints("row_a", 2, 3))
+    table = net.node("MatMul", "table", pooled, net.weight("table_w", 8, 8))
+    net.nodes.append(helper.make_node("TopK", [net.node("Unsqueeze", "again", table, ints("again_a", 1)), ints("top_k", 4)], ["top", "at"], "topk"))
+    taken = net.node("GatherElements", "taken", net.node("MatMul", "after", "top", net.weight("after_w", 4, 6)),
+                     net.constant("taken_i", net.rng.integers(0, 6, (2, 1, 5)), np.int64), axis=2)
+    net.node("MatMul", "result", taken, net.weight("result_w", 5, 3))
+    net.node("ArgMax", "best", "result", axis=2, keepdims=0)
+    return net.model([("x", TensorProto.FLOAT, [2, 3, 8, 8])],
+                     [("result", TensorProto.FLOAT, [2, 1, 3]), ("best", TensorProto.INT64, [2, 1])])
+
+
+def residual():
+    """Three residual blocks, one of them with strides and a projection; every constant is a weight or a bias."""
+    net, pad, x = Net(13), {"pads": [1, 1, 1, 1]}, None
+    x = net.node("Relu", "stem_relu", net.conv("stem", "x", 8, 3, 3, 3, **pad))
+    for i, (channels, width, stride) in enumerate([(8, 8, 1), (8, 12, 2), (12, 12, 1)]):
+        inner = net.node("Relu", f"inner{i}_relu", net.conv(f"inner{i}", x, width, channels, 3, 3, strides=[stride, stride], **pad))
+        outer = net.conv(f"outer{i}", inner, width, width, 3, 3, **pad)
+        short = net.conv(f"short{i}", x, width, channels, 1, 1, strides=[stride, stride]) if stride > 1 else x
+        x = net.node("Relu", f"block{i}", net.node("Add", f"sum{i}", outer, short))
+    net.node("Gemm", "logits", net.node("Flatten", "flat", net.node("GlobalAveragePool", "mean", x)), net.weight("logits_w", 5, 12),
+             net.weight("logits_b", 5), transB=1)
+    return net.model([("x", TensorProto.FLOAT, [2, 3, 8, 8])], [("logits", TensorProto.FLOAT, [2, 5])])
+
+
+def operators():
+    documents = {}
+    for name, build in (("shapes", shapes), ("residual", residual)):
+        model, rng = build(), np.random.default_rng(SEED)
+        onnx.checker.check_model(model)
+        feeds = [{"x": rng.normal(0, 1, (2, 3, 8, 8)).astype(np.float32)} for _ in range(8)]
+        with tempfile.TemporaryDirectory() as folder:
+            source, output, cache = (str(Path(folder) / file) for file in ("float.onnx", "int8.onnx", "ranges.json"))
+            onnx.save(onnx.shape_inference.infer_shapes(model), source)
+            ops = sorted({node.op_type for node in model.graph.node} - {"ArgMax"})
+            calibrator = create_calibrator(Path(source), ops, str(Path(folder) / "augmented.onnx"), CalibrationMethod.MinMax)
+            calibrator.collect_data(Feeds(feeds))
+            data = calibrator.compute_data()
+            save_tensors_data(data, cache)
+            ranges = {tensor: [float(np.squeeze(v)) for v in data[tensor].range_value] for tensor in data.keys()}
+            static = []
+            for fmt, pair, per_channel in itertools.product(("qoperator", "qdq"), (("uint8", "int8"), ("uint8", "uint8"), ("int8", "int8")), (False, True)):
+                options = {"format": fmt, "activationType": pair[0], "weightType": pair[1], "perChannel": per_channel}
+                quantize_static(source, output, None, quant_format=QuantFormat.QDQ if fmt == "qdq" else QuantFormat.QOperator,
+                                per_channel=per_channel, activation_type=QUANT_TYPES[pair[0]], weight_type=QUANT_TYPES[pair[1]],
+                                calibration_cache_path=cache)
+                made = onnx.load(output)
+                static.append([options, digests(made, fmt == "qdq"), op_counts(made)])
+                if name == "residual" and fmt == "qoperator" and pair[0] == "int8" and per_channel:
+                    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+                    documents["int8"] = {"model": base64.b64encode(made.SerializeToString()).decode(), "x": base64_of(feeds[0]["x"]),
+                                         "logits": base64_of(session.run(None, feeds[0])[0])}
+        documents[name] = {"model": base64.b64encode(model.SerializeToString()).decode(), "ranges": ranges, "static": static}
+        print(name, len(static), "static")
+    text = json.dumps({"madeBy": made_by(), **documents}, separators=(",", ":"))
+    path = OUTPUT / "operators.json.gz"
+    path.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    print(f"operators.json.gz: {path.stat().st_size} bytes")
+
+
 def main():
     logging.disable(logging.WARNING)
-    jobs = {"params": params, "weights": weights, "types": types, "compat": compat, "tiny": tiny,
+    jobs = {"params": params, "weights": weights, "types": types, "compat": compat, "operators": operators, "tiny": tiny,
             "resnet8": lambda: network("resnet8"), "mobilenetv2": lambda: network("mobilenetv2")}
     for name in sys.argv[1:] or jobs:
         jobs[name]()

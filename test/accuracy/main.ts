@@ -5,13 +5,14 @@
  *
  * `--task` takes a part of a name, `--share` less of the test data, `--options` options of quantize() for mode 'static',
  * `--report` a folder for one page per task. `--best` judges the settings that docs/quantizer.md names instead of defaults,
- * where there are any. Fails when int8 loses more than 1 % of the float score.
+ * where there are any. Fails when int8 loses more than 1 % of the float score, or a model cannot be had.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { InferenceSession, type QuantizeOptions, quantize, renderHtml } from '../../lib';
 import { type Cell, formatTable } from '../../lib/cli/ui/table';
+import type { Task } from './task';
 import { TASKS } from './tasks';
 
 /** Share of the float score that int8 may lose. */
@@ -30,7 +31,12 @@ async function main(): Promise<void> {
   const share = Number(values.share);
   const rows: Cell[][] = [];
   for (const task of TASKS.filter(({ name }) => name.includes(values.task))) {
-    const float = new Uint8Array(readFileSync(task.model));
+    const float = readFloat(task);
+    if (!float) {
+      process.exitCode = 1;
+      rows.push([task.name, '', task.metric, '', '', '', '', 'not measured']);
+      continue;
+    }
     const score = async (model: Uint8Array): Promise<Record<string, number>> => {
       const session = await InferenceSession.create(model);
       try {
@@ -68,6 +74,16 @@ async function main(): Promise<void> {
   }
   const header = ['task', 'on', 'metric', 'mode', 'float32', 'int8', 'lost', ''];
   console.log(formatTable(header, rows, { align: 'llllrrrl' }));
+}
+
+/** The float model; undefined, with a message, when it cannot be had. Other tasks go on. */
+function readFloat(task: Task): Uint8Array | undefined {
+  try {
+    return new Uint8Array(readFileSync(task.model));
+  } catch (error) {
+    console.error(`${task.name}: ${(error as Error).message}`);
+    return undefined;
+  }
 }
 
 function percent(value: number): string {

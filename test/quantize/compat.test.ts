@@ -1,17 +1,16 @@
 /** compat: 'onnxruntime': parameters, weights and biases bit by bit as ONNX Runtime's Python quantizer makes them. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { type QuantizeOptions, quantize } from '../../lib/quantize';
 import { sqnr } from '../../lib/report/metrics';
 import { Tensor } from '../../lib/tensor/tensor';
+import { assertSame, constantsOf, type Digests } from './digests';
 import { EXACT, type Feed, runOrt, runSession } from './judges';
 import { randomTensor } from './networks';
 import { readGraph } from './run-graph';
 
-type Digests = Record<string, string>;
 type Settings = Record<string, unknown> & { format?: string };
 interface Net {
   model: string;
@@ -31,56 +30,6 @@ const RENAMED: Record<string, string> = {
   sum: 'sum_relu',
   reduce: 'reduce_relu',
 };
-
-/** As scripts/make-ort-quantizer-fixtures.py has it. */
-function digest(constants: ReadonlyMap<string, Tensor>, base: string, withScale: boolean): string | undefined {
-  const isBias = base.endsWith('_quantized');
-  const codes = constants.get(isBias ? base : `${base}_quantized`);
-  const hash = createHash('sha256');
-  const bytes = ({ data }: Tensor) => {
-    const { buffer, byteOffset, byteLength } = data as Uint8Array;
-    return new Uint8Array(buffer, byteOffset, byteLength);
-  };
-  if (withScale) {
-    const [scale, zeroPoint] = [constants.get(`${base}_scale`), constants.get(`${base}_zero_point`)];
-    if (!scale || !zeroPoint) return undefined;
-    // MatMulInteger takes one zero point for all columns where they are the same.
-    const zeros = [...(zeroPoint.data as Int8Array)];
-    const spread = zeros.length === 1 ? new Array<number>(scale.size).fill(zeros[0]) : zeros;
-    hash
-      .update(`${zeroPoint.type}|`)
-      .update(bytes(scale))
-      .update(`|${spread.join(',')}`);
-  } else {
-    if (!codes) return undefined;
-    hash.update(codes.type);
-  }
-  if (codes) hash.update('|').update(bytes(codes));
-  return hash.digest('hex').slice(0, 8);
-}
-
-function constantsOf(model: Uint8Array): Map<string, Tensor> {
-  return new Map(
-    readGraph(model)
-      .constants()
-      .map(({ name, constant }) => [name, constant!]),
-  );
-}
-
-/** Asserts that every tensor that the tool quantized has the same bits here. */
-function assertSame(
-  constants: ReadonlyMap<string, Tensor>,
-  expected: Digests,
-  isQdq: boolean,
-  renamed: Record<string, string>,
-): void {
-  const wrong = Object.entries(expected).flatMap(([base, bits]) => {
-    const withScale = isQdq || !base.endsWith('_quantized');
-    const got = digest(constants, base, withScale) ?? digest(constants, renamed[base] ?? base, withScale);
-    return got === bits ? [] : [`${base}: ${got}`];
-  });
-  assert.deepEqual(wrong, []);
-}
 
 function sampleOf(name: string): Feed {
   if (name === 'transformer') {
