@@ -21,6 +21,8 @@ namespace {
 
 /// Packed A of one block.
 constexpr size_t kABlockBytes = 128 * 1024;
+/// The same where a widened panel of B serves all of its strips.
+constexpr size_t kWideABlockBytes = 256 * 1024;
 /// A chunk of B where A stays in L2 as well. Weights of a network come from memory in every run,
 /// and while the first strip passes over a chunk, the next one is fetched; the first has to be
 /// waited for, so it is short.
@@ -39,6 +41,8 @@ constexpr size_t kTasksPerThread = 3;
 /// Rows this far apart fall into the same few cache sets.
 constexpr size_t kAliasBytes = 4096;
 constexpr size_t kMaxTileRows = 64;
+/// Strips that pay for widening a panel of B.
+constexpr size_t kMinWideStrips = 4;
 
 size_t chunk_bytes(size_t a_bytes) {
   static const size_t bytes = std::max(topology().l2_bytes / 8 * 5, kMinChunkBytes);
@@ -134,26 +138,34 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t chunk_tiles =
       std::max<size_t>(chunk_bytes(call.m * b.k()) / std::max<size_t>(tile_bytes, 1), 1);
   size_t block_strips = last_strip - first_strip;
+  const GemmKernels& kernels = b.kernels();
+  const bool is_wide = kernels.wide != nullptr && plan.pack && &tile == kernels.tiles &&
+                       block_strips >= kMinWideStrips;
   if (plan.pack) {
     // With one chunk a packed strip is read once, and best from L1.
-    const size_t bytes = last_tile - first_tile <= chunk_tiles ? 0 : kABlockBytes;
+    const size_t bytes = is_wide                                 ? kWideABlockBytes
+                         : last_tile - first_tile <= chunk_tiles ? 0
+                                                                 : kABlockBytes;
     block_strips = std::clamp<size_t>(bytes / std::max<size_t>(strip_bytes, 1), 1, block_strips);
   }
 
   uint8_t* packed = nullptr;
+  uint8_t* wide = nullptr;
   uint8_t* codes = nullptr;
   int32_t* row_sum = nullptr;
   if (plan.pack) {
     const size_t packed_bytes = round_up(block_strips * strip_bytes, AlignedBuffer::kAlignment);
     const size_t row_sum_bytes = block_strips * plan.strip_rows * sizeof(int32_t);
-    packed = scratch.reserve(packed_bytes + row_sum_bytes +
+    const size_t wide_bytes = is_wide ? b.panel_stride() * kernels.a_element_bytes : 0;
+    packed = scratch.reserve(packed_bytes + wide_bytes + row_sum_bytes +
                              (call.a.floats != nullptr ? plan.strip_rows * b.k() : 0));
     if (packed == nullptr) {
       return {Code::kOutOfMemory,
               "Cannot allocate " + std::to_string(packed_bytes) + " bytes to pack A."};
     }
-    if (b.zero_point() != nullptr) row_sum = reinterpret_cast<int32_t*>(packed + packed_bytes);
-    codes = packed + packed_bytes + row_sum_bytes;
+    wide = packed + packed_bytes;
+    if (b.zero_point() != nullptr) row_sum = reinterpret_cast<int32_t*>(wide + wide_bytes);
+    codes = wide + wide_bytes + row_sum_bytes;
   }
 
   uint8_t* const c = static_cast<uint8_t*>(call.c);
@@ -174,6 +186,25 @@ Status run_task(const Plan& plan, size_t index) {
                    row_sum == nullptr ? nullptr : row_sum + (row - first_row), codes);
       }
       a.data = packed;
+    }
+    if (is_wide) {
+      const TileB panel = {reinterpret_cast<const int8_t*>(wide), 0, nullptr};
+      for (size_t t = first_tile; t < last_tile; ++t) {
+        if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
+        const size_t column = t * tile.nr;
+        kernels.wide->widen(b.panel_stride(), b.panels(t).data, wide);
+        for (size_t strip = block; strip < block_end; ++strip) {
+          const size_t row = strip * plan.strip_rows;
+          TileA strip_a = a;
+          strip_a.data = packed + (row - first_row) * plan.lda;
+          kernels.wide->run(
+              std::min(plan.strip_rows, call.m - row), std::min<size_t>(tile.nr, b.n() - column),
+              b.k(), strip_a, panel,
+              at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row)),
+              c + (row * call.ldc + column) * element, call.ldc);
+        }
+      }
+      continue;
     }
     for (size_t chunk = first_tile; chunk < last_tile; chunk += chunk_tiles) {
       const size_t chunk_end = std::min(last_tile, chunk + chunk_tiles);

@@ -102,6 +102,15 @@ struct GemmTile {
   bool takes_segments;
 };
 
+/// Where the multiply-add takes 16-bit operands, B is widened on load; a panel that several strips
+/// of rows share may be widened once instead.
+struct WideTile {
+  /// Writes `count` elements of packed B as those of packed A.
+  void (*widen)(size_t count, const int8_t* from, void* to);
+  /// As the run of the first tile, but for one widened panel: at most kPanelWidth columns.
+  GemmTileFn run;
+};
+
 /// Gathers rows of A into packed form: row r is the concatenation of `segments` runs of
 /// `segment_bytes` bytes at source[r * segments + s]; each byte is xored with `flip` (0 or 0x80).
 /// Row r is written at dst + r * dst_stride (bytes), zero-padded to a multiple of kr elements. When
@@ -146,6 +155,8 @@ struct GemmKernels {
   size_t (*peak_loop)(size_t iterations);
   /// Not null where the tiles are exact only for bounded weights; see FindUnboundedFn.
   FindUnboundedFn find_unbounded;
+  /// Null where it brings nothing.
+  const WideTile* wide = nullptr;
 };
 
 }  // namespace q8

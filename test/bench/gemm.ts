@@ -49,9 +49,10 @@ export interface GemmOptions {
 
 /**
  * How the codes of B are distributed. 'uniform': as bad as it gets for instructions that saturate. 'bell': a sum of four
- * uniform numbers, about as trained layers are; one pair in about 80 could saturate.
+ * uniform numbers, about as trained layers are; one pair in about 80 could saturate. 'narrow': 7 bits, as reduceRange
+ * makes them; nothing saturates.
  */
-export const WEIGHT_KINDS = ['uniform', 'bell'] as const;
+export const WEIGHT_KINDS = ['uniform', 'bell', 'narrow'] as const;
 export type WeightKind = (typeof WEIGHT_KINDS)[number];
 
 export interface GemmRow {
@@ -145,7 +146,7 @@ async function measure(
 ): Promise<GemmRow> {
   const [m, n, k] = shape;
   const a = codes(pair[0], m * k);
-  const b = kind === 'bell' ? bellCodes(pair[2], k * n) : codes(pair[2], k * n);
+  const b = WEIGHTS[kind](pair[2], k * n);
   using weights = packWeights({ k, n, b });
   const out = new Int32Array(m * n);
   // The peak takes its turns like the others: a core's clock drifts while a table is being made.
@@ -188,6 +189,14 @@ function bellCodes(sign: string, length: number): Uint8Array | Int8Array {
     ? Uint8Array.from({ length }, (_, i) => draw(i) + 128)
     : Int8Array.from({ length }, (_, i) => draw(i));
 }
+
+function narrowCodes(sign: string, length: number): Uint8Array | Int8Array {
+  return sign === 'u'
+    ? Uint8Array.from({ length }, (_, i) => (Math.imul(i, 0x9e3779b1) >>> 25) + 64)
+    : Int8Array.from({ length }, (_, i) => Math.imul(i, 0x9e3779b1) >> 25);
+}
+
+const WEIGHTS = { uniform: codes, bell: bellCodes, narrow: narrowCodes } satisfies Record<WeightKind, unknown>;
 
 async function ortContender(
   a: Uint8Array | Int8Array,

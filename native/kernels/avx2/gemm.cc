@@ -5,6 +5,9 @@
 /// is packed once as int16, B (K2N16, int8 in memory) is widened on load, and VPMADDWD sums pairs
 /// exactly in int32: |a*b| <= 255 * 128.
 ///
+/// Where several strips of rows share a panel, the driver has it widened once (WideTile): the
+/// widening and the sums compete with the multiply-adds for pipes.
+///
 /// Per K2 step of the 6x16 tile: 2 VPMOVSXBW + 6 VPBROADCASTD (loads) + 12 VPMADDWD + 12 VPADDD.
 /// That is 26 vector operations, 6.5 cycles of Zen 3's four pipes against 6 for the multiply-adds
 /// alone.

@@ -61,16 +61,18 @@ struct Panel {
   __m256i hi;
 };
 
-/// The finished int32 of a panel. `column` is the panel's first column inside the tile.
-Q8_ALWAYS_INLINE Panel add_bias(const Epilogue& e, Panel acc, size_t row, size_t column) {
+/// What the accumulators of a row of a panel start from: all that the epilogue adds to them.
+/// `column` is the panel's first column inside the tile.
+Q8_ALWAYS_INLINE Panel start_value(const Epilogue& e, size_t row, size_t column) {
+  Panel start = {load_s32(e.bias + column), load_s32(e.bias + column + kLanes)};
   if (e.b_zero_point != nullptr) {
     const __m256i sum = _mm256_set1_epi32(e.row_sum[row]);
-    acc.lo = _mm256_sub_epi32(acc.lo, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column)));
-    acc.hi = _mm256_sub_epi32(acc.hi,
-                              _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column + kLanes)));
+    start.lo =
+        _mm256_sub_epi32(start.lo, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column)));
+    start.hi = _mm256_sub_epi32(
+        start.hi, _mm256_mullo_epi32(sum, load_s32(e.b_zero_point + column + kLanes)));
   }
-  return {_mm256_add_epi32(acc.lo, load_s32(e.bias + column)),
-          _mm256_add_epi32(acc.hi, load_s32(e.bias + column + kLanes))};
+  return start;
 }
 
 /// Columns cols..15 are left alone in memory.
@@ -85,58 +87,79 @@ Q8_ALWAYS_INLINE void store_words(Panel words, size_t cols, void* out) {
   if (cols > kLanes) _mm256_maskstore_epi32(p + kLanes, lane_mask(cols - kLanes), words.hi);
 }
 
-/// The epilogue of one panel of the tile, in registers. One branch on the kind for all rows.
+/// Codes of a panel, two rows at a time. Above, the clamp must come before the conversion, which
+/// makes INT_MIN of what is too large. Below, INT_MIN is on the right side: saturating and a
+/// maximum of codes finish it.
+template <bool kSigned, size_t kRows, typename Accumulators>
+Q8_ALWAYS_INLINE void store_codes(const Epilogue& e, const Accumulators& panel_of, size_t rows,
+                                  size_t column, size_t cols, uint8_t* c, size_t ldc) {
+  const __m256 scale_lo = _mm256_loadu_ps(e.scale + column);
+  const __m256 scale_hi = _mm256_loadu_ps(e.scale + column + kLanes);
+  const __m256 upper = _mm256_set1_ps(e.hi);
+  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
+  const __m256i least =
+      _mm256_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point));
+  const auto words_of = [&](auto r) Q8_INLINE_LAMBDA {
+    const Panel acc = panel_of(r);
+    const __m256 lo = _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo), upper);
+    const __m256 hi = _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi), upper);
+    return _mm256_adds_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(lo), _mm256_cvtps_epi32(hi)),
+                             zero_point);
+  };
+  unroll<0, (kRows + 1) / 2>([&](auto half) Q8_INLINE_LAMBDA {
+    constexpr size_t r = 2 * half;
+    if (r >= rows) return;
+    const __m256i first = words_of(Index<r>{});
+    const __m256i second = words_of(Index<(r + 1 < kRows ? r + 1 : r)>{});
+    const __m256i bytes = kSigned ? _mm256_max_epi8(_mm256_packs_epi16(first, second), least)
+                                  : _mm256_max_epu8(_mm256_packus_epi16(first, second), least);
+    // Packs work within 128 bits: a lane holds columns 0-3 and 8-11, or 4-7 and 12-15, of each row.
+    const __m256i codes =
+        _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    copy_codes(_mm256_castsi256_si128(codes), cols, c + r * ldc + column);
+    if (r + 1 >= rows) return;
+    copy_codes(_mm256_extracti128_si256(codes, 1), cols, c + (r + 1) * ldc + column);
+  });
+}
+
+/// The epilogue of one panel of the tile, in registers: what start_value() does not do. One branch
+/// on the kind for all rows.
 template <size_t kRows, typename Accumulators>
 Q8_ALWAYS_INLINE void store_panel(const Epilogue& e, const Accumulators& panel_of, size_t rows,
                                   size_t column, size_t cols, void* c, size_t ldc) {
+  if (e.kind == OutKind::kU8) {
+    store_codes<false, kRows>(e, panel_of, rows, column, cols, static_cast<uint8_t*>(c), ldc);
+    return;
+  }
+  if (e.kind == OutKind::kS8) {
+    store_codes<true, kRows>(e, panel_of, rows, column, cols, static_cast<uint8_t*>(c), ldc);
+    return;
+  }
   if (e.kind == OutKind::kS32) {
     unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
       if (r >= rows) return;
-      store_words(add_bias(e, panel_of(r), r, column), cols,
-                  static_cast<int32_t*>(c) + r * ldc + column);
+      store_words(panel_of(r), cols, static_cast<int32_t*>(c) + r * ldc + column);
     });
     return;
   }
   const __m256 scale_lo = _mm256_loadu_ps(e.scale + column);
   const __m256 scale_hi = _mm256_loadu_ps(e.scale + column + kLanes);
-  if (e.kind == OutKind::kF32) {
-    unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-      if (r >= rows) return;
-      const Panel acc = add_bias(e, panel_of(r), r, column);
-      __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
-      __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
-      if (e.float_bias != nullptr) {
-        lo = _mm256_add_ps(lo, _mm256_loadu_ps(e.float_bias + column));
-        hi = _mm256_add_ps(hi, _mm256_loadu_ps(e.float_bias + column + kLanes));
-      }
-      store_words({_mm256_castps_si256(lo), _mm256_castps_si256(hi)}, cols,
-                  static_cast<float*>(c) + r * ldc + column);
-    });
-    return;
-  }
-  // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
-  // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
-  const __m256 upper = _mm256_set1_ps(e.hi);
-  const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
-  const __m128i least = _mm_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point));
-  const bool is_signed = e.kind == OutKind::kS8;
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     if (r >= rows) return;
-    const Panel acc = add_bias(e, panel_of(r), r, column);
-    const __m256 lo = _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo), upper);
-    const __m256 hi = _mm256_min_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi), upper);
-    __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(lo), _mm256_cvtps_epi32(hi));
-    words = _mm256_permute4x64_epi64(_mm256_adds_epi16(words, zero_point), 0xd8);
-    const __m128i first = _mm256_castsi256_si128(words);
-    const __m128i second = _mm256_extracti128_si256(words, 1);
-    const __m128i codes = is_signed ? _mm_max_epi8(_mm_packs_epi16(first, second), least)
-                                    : _mm_max_epu8(_mm_packus_epi16(first, second), least);
-    copy_codes(codes, cols, static_cast<uint8_t*>(c) + r * ldc + column);
+    const Panel acc = panel_of(r);
+    __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.lo), scale_lo);
+    __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(acc.hi), scale_hi);
+    if (e.float_bias != nullptr) {
+      lo = _mm256_add_ps(lo, _mm256_loadu_ps(e.float_bias + column));
+      hi = _mm256_add_ps(hi, _mm256_loadu_ps(e.float_bias + column + kLanes));
+    }
+    store_words({_mm256_castps_si256(lo), _mm256_castps_si256(hi)}, cols,
+                static_cast<float*>(c) + r * ldc + column);
   });
 }
 
 /// The products of panel p of one step.
-template <typename D, size_t kRows, size_t kPanels, typename LoadA>
+template <typename D, bool kWide, size_t kRows, size_t kPanels, typename LoadA>
 Q8_ALWAYS_INLINE void multiply_panel(Panel (&acc)[kRows][kPanels], size_t p, const int8_t* b_row,
                                      const LoadA& load_a) {
   if constexpr (kIsBounded) {
@@ -144,8 +167,20 @@ Q8_ALWAYS_INLINE void multiply_panel(Panel (&acc)[kRows][kPanels], size_t p, con
       D::multiply_add_row(acc[r][p].lo, acc[r][p].hi, _mm256_set1_epi32(load_a(r)), b_row);
     });
   } else {
-    const __m256i b_lo = D::load_b(b_row);
-    const __m256i b_hi = D::load_b(b_row + kLanes * D::kKr);
+    const auto load_b = [&](size_t column) Q8_INLINE_LAMBDA {
+      if constexpr (kWide) {
+        return _mm256_loadu_si256(
+            reinterpret_cast<const __m256i*>(b_row + column * D::kKr * sizeof(int16_t)));
+      } else {
+        return D::load_b(b_row + column * D::kKr);
+      }
+    };
+    __m256i b_lo = load_b(0);
+    __m256i b_hi = load_b(kLanes);
+#if defined(__GNUC__) && defined(__AVX2__)
+    // Hides where the values came from: GCC 12 would load them again for a second row of A.
+    __asm__("" : "+x"(b_lo), "+x"(b_hi));
+#endif
     unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
       const __m256i a_word = _mm256_set1_epi32(load_a(r));
       D::multiply_add(acc[r][p].lo, a_word, b_lo);
@@ -155,8 +190,8 @@ Q8_ALWAYS_INLINE void multiply_panel(Panel (&acc)[kRows][kPanels], size_t p, con
 }
 
 /// kRows x (16 * kPanels) outputs over all of K. A row beyond `rows` repeats the last one and is
-/// not stored.
-template <size_t kRows, size_t kPanels>
+/// not stored. kWide: B is one panel that widen() has written.
+template <size_t kRows, size_t kPanels, bool kWide = false>
 Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
                                const Epilogue& epilogue, size_t column, void* c, size_t ldc) {
   using Element = Dot::Element;
@@ -164,7 +199,7 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& 
   Panel acc[kRows][kPanels];
   unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
     unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-      acc[r][p] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+      acc[r][p] = start_value(epilogue, r < rows ? size_t{r} : rows - 1, column + p * kPanelWidth);
     });
   });
   const Element* row[kRows];
@@ -186,17 +221,17 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& 
     start_run(next_run);
     for (size_t i = 0; i < full; i += kKr) {
       unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-        multiply_panel<Dot>(acc, p, b_row + p * b.panel_stride,
-                            [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
+        multiply_panel<Dot, kWide>(acc, p, b_row + p * b.panel_stride,
+                                   [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
       });
-      b_row += kKr * kPanelWidth;
+      b_row += kKr * kPanelWidth * (kWide ? sizeof(int16_t) : 1);
     }
   } while (++next_run < runs);
   if constexpr (kReadsInPlace) {
     if (full != run_k) {
       unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA {
-        multiply_panel<Dot>(acc, p, b_row + p * b.panel_stride,
-                            [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
+        multiply_panel<Dot, kWide>(acc, p, b_row + p * b.panel_stride,
+                                   [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
       });
     }
   }
@@ -219,11 +254,11 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& 
           }
           const size_t i = at - run_start;
           if (i == full) {
-            multiply_panel<Dot>(acc, p, fix_row,
-                                [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
+            multiply_panel<Dot, kWide>(
+                acc, p, fix_row, [&](auto r) Q8_INLINE_LAMBDA { return load_tail(row[r], k); });
           } else {
-            multiply_panel<Dot>(acc, p, fix_row,
-                                [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
+            multiply_panel<Dot, kWide>(
+                acc, p, fix_row, [&](auto r) Q8_INLINE_LAMBDA { return load_word(row[r] + i); });
           }
         }
       });
@@ -265,6 +300,22 @@ constexpr GemmTile kTiles[] = {
     {"1x64", 1, 64, gemm<1, 4>, /*takes_segments=*/true},
 };
 
+void widen(size_t count, const int8_t* from, void* to) {
+  int16_t* const out = static_cast<int16_t*>(to);
+  for (size_t i = 0; i < count; i += kPanelWidth) {
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(out + i),
+        _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  }
+}
+
+void gemm_wide(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
+               const Epilogue& epilogue, void* c, size_t ldc) {
+  multiply<6, 1, /*kWide=*/true>(rows, cols, k, a, b, epilogue, 0, c, ldc);
+}
+
+constexpr WideTile kWideTile = {widen, gemm_wide};
+
 /// The multiply-adds of a 6x16 step, without the loads.
 size_t peak_loop(size_t iterations) {
   constexpr size_t kAccumulators = 12;
@@ -294,6 +345,7 @@ constexpr GemmKernels kGemmKernels = {
     sizeof(kTiles) / sizeof(kTiles[0]),
     peak_loop,
     Dot::kBounded ? find_unbounded : nullptr,
+    kReadsInPlace ? nullptr : &kWideTile,
 };
 
 }  // namespace
