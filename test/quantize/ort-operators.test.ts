@@ -8,6 +8,7 @@ import * as path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { InferenceSession } from '../../lib/index';
 import { quantize, type QuantizeOptions } from '../../lib/quantize';
+import { sqnr } from '../../lib/report/metrics';
 import { Tensor } from '../../lib/tensor/tensor';
 import { assertSame, constantsOf, type Digests } from './digests';
 import { opCounts, runOrt, runSession } from './judges';
@@ -20,9 +21,15 @@ interface Net {
   static: [Record<string, unknown> & { format: string }, Digests, Record<string, number>][];
 }
 
-const FIXTURE: { shapes: Net; residual: Net; int8: Record<'model' | 'x' | 'logits', string> } = JSON.parse(
-  gunzipSync(fs.readFileSync(path.join(__dirname, '../fixtures/ort-quantizer/operators.json.gz'))).toString(),
-);
+interface DynamicNet {
+  model: string;
+  dynamic: [Record<string, unknown>, Digests, Record<string, number>][];
+}
+
+const FIXTURE: { encoder: DynamicNet; shapes: Net; residual: Net; int8: Record<'model' | 'x' | 'logits', string> } =
+  JSON.parse(
+    gunzipSync(fs.readFileSync(path.join(__dirname, '../fixtures/ort-quantizer/operators.json.gz'))).toString(),
+  );
 
 /** Where a Relu is part of a range, the tool names it after what the Relu reads, q8 after its output. */
 const RENAMED: Record<string, string> = {
@@ -69,6 +76,24 @@ describe("operators of ONNX Runtime's quantizer", () => {
         await runSession(model, sample);
       });
     }
+  }
+
+  const { model: encoder, dynamic } = FIXTURE.encoder;
+  for (const [settings, digests, counts] of dynamic) {
+    it(`dynamic, EmbedLayerNormalization, Attention and LSTM: ${Object.values(settings).join(', ')}`, async () => {
+      const options = { mode: 'dynamic', compat: 'onnxruntime', ...settings } as QuantizeOptions;
+      const { model } = await quantize(bytesOf(encoder), options);
+      assertSame(constantsOf(model), digests, true, {});
+      const spelled = Object.entries(counts).map(([op, count]) => [op.replace('com.microsoft:', ''), count]);
+      assert.deepEqual(opCounts(readGraph(model)), Object.fromEntries(spelled));
+      const sample = {
+        ids: new Tensor('int32', [1, 2, 3, 4, 5, 19, 0, 7, 7, 2, 11, 1], [2, 6]),
+        segments: new Tensor('int32', [0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1], [2, 6]),
+        steps: randomTensor([6, 2, 16], 5),
+      };
+      const quality = sqnr(await runOrt(model, sample), await runSession(model, sample));
+      assert.ok(quality > 60, `${quality} dB`);
+    });
   }
 
   it('an int8 residual network of the tool runs here to the bit, all on codes', async () => {
