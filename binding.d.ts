@@ -151,6 +151,12 @@ export function shareWeights(name: string, weights: PackedWeights): void;
 /** How many shared weights are alive in the process. */
 export function sharedWeights(): number;
 
+/**
+ * Allocations that running programs have made in this process, all threads together; null where the build does not count
+ * them.
+ */
+export function allocationCount(): number | null;
+
 export type BufferDType =
   | 'float32'
   | 'uint8'

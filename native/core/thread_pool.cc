@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/steady_state.h"
 #include "cpu/topology.h"
 
 namespace q8 {
@@ -65,6 +66,7 @@ struct Fork {
   std::condition_variable left;
 
   void work() {
+    const SteadyState steady;
     for (;;) {
       const size_t index = next.fetch_add(1, std::memory_order_relaxed);
       if (index >= count) return;

@@ -25,7 +25,8 @@ class PackedB {
  public:
   /// b is K x N row-major with `ldb` elements between rows (N x K when transposed). b_signed tells
   /// the source's type. zero_point: 1 or n codes of that type, or none (0). Panels are packed by up
-  /// to `threads` threads (0 = all).
+  /// to `threads` threads (0 = all). What `out` held is lost, also when this fails, and its memory
+  /// is used again: packing a matrix of the same size allocates nothing.
   static Status pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n,
                      size_t ldb, bool transposed, const int32_t* zero_point,
                      size_t zero_point_count, PackedB* out, size_t threads = 1);

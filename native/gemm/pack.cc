@@ -62,7 +62,7 @@ Status PackedB::pack_panels(const Source& source, size_t threads, bool* fits) {
   panel_stride_ = steps * kernels.kr * kPanelWidth;
   const size_t panels = padded_n() / kPanelWidth;
   const size_t bytes = panels * panel_stride_;
-  data_ = AlignedBuffer(bytes);
+  if (data_.size() != bytes) data_ = AlignedBuffer(bytes);
   if (bytes != 0 && data_.data() == nullptr) {
     return {Code::kOutOfMemory,
             "Cannot allocate " + std::to_string(bytes) + " bytes for packed weights."};
@@ -98,33 +98,35 @@ Status PackedB::split_unbounded() {
   const size_t row_bytes = kernels_->kr * kPanelWidth;
   const size_t steps = panel_stride_ / row_bytes;
   const size_t panels = padded_n() / kPanelWidth;
-  std::vector<size_t> first(panels + 1);
-  std::vector<uint32_t> found(steps);
+  fixes_.resize(panels);
   const auto panel_at = [&](size_t p) {
     return reinterpret_cast<int8_t*>(data_.data()) + p * panel_stride_;
   };
   for (size_t p = 0; p < panels; ++p) {
-    const size_t count = kernels_->find_unbounded(steps, panel_at(p), found.data());
-    fix_steps_.insert(fix_steps_.end(), found.begin(),
-                      found.begin() + static_cast<ptrdiff_t>(count));
-    first[p + 1] = fix_steps_.size();
+    const size_t first = fix_steps_.size();
+    fix_steps_.resize(first + steps);
+    fixes_[p].count = kernels_->find_unbounded(steps, panel_at(p), fix_steps_.data() + first);
+    fix_steps_.resize(first + fixes_[p].count);
   }
-  fix_rows_ = AlignedBuffer(fix_steps_.size() * row_bytes);
+  const size_t bytes = fix_steps_.size() * row_bytes;
+  if (fix_rows_.size() < bytes) fix_rows_ = AlignedBuffer(bytes);
   if (fix_rows_.data() == nullptr) {
     return {Code::kOutOfMemory, "Cannot allocate memory for packed weights."};
   }
-  fixes_.resize(panels);
   int8_t* const rows = reinterpret_cast<int8_t*>(fix_rows_.data());
-  std::memset(rows, 0, fix_rows_.size());
+  std::memset(rows, 0, bytes);
+  size_t first = 0;
   for (size_t p = 0; p < panels; ++p) {
-    fixes_[p] = {fix_steps_.data() + first[p], rows + first[p] * row_bytes,
-                 first[p + 1] - first[p]};
-    for (size_t i = first[p]; i < first[p + 1]; ++i) {
+    fixes_[p].step = fix_steps_.data() + first;
+    fixes_[p].rows = rows + first * row_bytes;
+    const size_t last = first + fixes_[p].count;
+    for (size_t i = first; i < last; ++i) {
       int8_t* const row = panel_at(p) + fix_steps_[i] * row_bytes;
       for (size_t pair = 0; pair < row_bytes; pair += 2) {
         split_pair(row + pair, rows + i * row_bytes + pair);
       }
     }
+    first = last;
   }
   return {};
 }
@@ -137,7 +139,9 @@ double PackedB::fix_share() const {
 Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, size_t k, size_t n,
                      size_t ldb, bool transposed, const int32_t* zero_point,
                      size_t zero_point_count, PackedB* out, size_t threads) {
-  PackedB packed;
+  PackedB& packed = *out;
+  packed.fixes_.clear();
+  packed.fix_steps_.clear();
   packed.table_ = &table;
   packed.k_ = k;
   packed.n_ = n;
@@ -169,7 +173,6 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
     any |= packed.zero_point_[column] != 0;
   }
   if (!any) packed.zero_point_.clear();
-  *out = std::move(packed);
   return {};
 }
 

@@ -2,6 +2,7 @@
 /// Matrix products: 8-bit and float32, with constant packed weights or with both operands computed
 /// at run time.
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <utility>
 
@@ -118,31 +119,54 @@ class QMatMul final : public Step {
   Status run(const RunContext& context) const override {
     const size_t threads = context.thread_count();
     const size_t each = batch_.threads_each(threads);
-    std::vector<Status> statuses(batch_.count());
-    ThreadPool::instance().parallel_for(batch_.count(), each == 1 ? threads : 1, [&](size_t i) {
-      if (!is_aborted(context.cancel)) statuses[i] = run_one(context, i, each);
+    auto& desks = static_cast<Desks&>(*context.workspace);
+    std::atomic<size_t> next{0};
+    FirstError error;
+    const size_t tasks = each == 1 ? std::min(threads, batch_.count()) : 1;
+    ThreadPool::instance().parallel_for(tasks, tasks, [&](size_t task) {
+      for (;;) {
+        const size_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= batch_.count() || error.failed() || is_aborted(context.cancel)) return;
+        error.keep(run_one(context, i, each, desks.all[task]));
+      }
     });
-    for (Status& status : statuses) {
-      if (!status.ok()) return std::move(status);
-    }
-    return {};
+    return error.take();
+  }
+
+  std::unique_ptr<Workspace> make_workspace() const override {
+    auto desks = std::make_unique<Desks>();
+    const size_t padded = (batch_.n + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
+    const size_t count = std::min(ThreadPool::instance().size(), batch_.count());
+    for (size_t i = 0; i < count; ++i)
+      desks->all.push_back({PackedB(), Columns(spec_, 0, batch_.n, std::vector<int32_t>(padded))});
+    return desks;
   }
 
  private:
-  Status run_one(const RunContext& context, size_t i, size_t threads) const {
+  /// Where one product at a time is prepared.
+  struct Desk {
     PackedB packed;
+    Columns columns;
+  };
+  struct Desks final : Workspace {
+    std::vector<Desk> all;
+  };
+
+  Status run_one(const RunContext& context, size_t i, size_t threads, Desk& desk) const {
+    PackedB& packed = desk.packed;
     const Status status = PackedB::pack(table_, context.data<const uint8_t>(b_) + batch_.b(i),
                                         b_signed_, batch_.k, batch_.n, batch_.n,
                                         /*transposed=*/false, &b_zero_point_, 1, &packed, threads);
     if (!status.ok()) return status;
-    const Columns columns(spec_, 0, packed, a_zero_point_, a_signed_);
+    fold_bias(packed, a_zero_point_, a_signed_, spec_.bias.empty() ? nullptr : spec_.bias.data(),
+              desk.columns.bias.data());
     GemmCall call;
     call.m = batch_.m;
     call.a.data = context.data<const uint8_t>(a_) + batch_.a(i);
     call.a.row_bytes = batch_.k;
     call.a.is_signed = a_signed_;
     call.b = &packed;
-    call.epilogue = columns.epilogue(spec_);
+    call.epilogue = desk.columns.epilogue(spec_);
     call.c = context.data<uint8_t>(y_) + batch_.y(i) * bytes_of(spec_.kind);
     call.ldc = batch_.n;
     call.threads = threads;
@@ -217,14 +241,11 @@ class MatMul final : public Step {
   Status run(const RunContext& context) const override {
     const size_t threads = context.thread_count();
     const size_t each = batch_.threads_each(threads);
-    std::vector<Status> statuses(batch_.count());
+    FirstError error;
     ThreadPool::instance().parallel_for(batch_.count(), each == 1 ? threads : 1, [&](size_t i) {
-      if (!is_aborted(context.cancel)) statuses[i] = run_one(context, i, each);
+      if (!is_aborted(context.cancel)) error.keep(run_one(context, i, each));
     });
-    for (Status& status : statuses) {
-      if (!status.ok()) return std::move(status);
-    }
-    return {};
+    return error.take();
   }
 
  private:

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT
-/// Splitting the work of one step over the pool.
+/// Splitting the work of one step over the pool, and the errors of its parts.
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <mutex>
+#include <utility>
 
 #include "core/thread_pool.h"
 #include "program/step.h"
@@ -28,5 +31,24 @@ void for_parts(const RunContext& context, size_t n, size_t item_bytes, const Bod
     body(first, std::min(part, n - first));
   });
 }
+
+/// The first error of several parts. Thread: any.
+class FirstError {
+ public:
+  void keep(Status status) {
+    if (status.ok()) return;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (status_.ok()) status_ = std::move(status);
+    failed_.store(true, std::memory_order_relaxed);
+  }
+  bool failed() const { return failed_.load(std::memory_order_relaxed); }
+  /// Thread: the one that has joined the parts.
+  Status take() { return std::move(status_); }
+
+ private:
+  std::atomic<bool> failed_{false};
+  std::mutex mutex_;
+  Status status_;
+};
 
 }  // namespace q8

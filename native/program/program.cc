@@ -8,6 +8,7 @@
 
 #include "conv/conv_step.h"
 #include "core/abort_flag.h"
+#include "core/steady_state.h"
 #include "ops/steps.h"
 #include "program/step_reader.h"
 
@@ -137,6 +138,8 @@ std::unique_ptr<Program::Arena> Program::take_arena() const {
     if (buffers_[b].place == Place::kConstant)
       arena->buffers[b] = const_cast<uint8_t*>(constants_[b].data());
   }
+  arena->workspaces.reserve(steps_.size());
+  for (const auto& step : steps_) arena->workspaces.push_back(step->make_workspace());
   return arena;
 }
 
@@ -147,6 +150,7 @@ void Program::give_back(std::unique_ptr<Arena> arena) const {
 
 Status Program::run(const std::vector<uint8_t*>& io, size_t threads, const int32_t* cancel,
                     double* nanoseconds) const {
+  const SteadyState steady;
   std::unique_ptr<Arena> arena = take_arena();
   if (arena == nullptr) {
     return {Code::kOutOfMemory, "Cannot allocate an arena of " +
@@ -170,6 +174,7 @@ Status Program::run(const std::vector<uint8_t*>& io, size_t threads, const int32
       break;
     }
     context.next_weights = next_weights_[s];
+    context.workspace = arena->workspaces[s].get();
     status = steps_[s]->run(context);
     if (!status.ok() && status.code() != Code::kAborted) {
       status = Status(status.code(),

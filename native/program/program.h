@@ -44,6 +44,8 @@ class Program {
   struct Arena {
     AlignedBuffer memory;
     std::vector<uint8_t*> buffers;
+    /// By step.
+    std::vector<std::unique_ptr<Workspace>> workspaces;
   };
 
   std::unique_ptr<Arena> take_arena() const;

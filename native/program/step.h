@@ -48,12 +48,21 @@ struct BufferInfo {
   size_t position = 0;
 };
 
+/// What a step keeps from run to run: memory whose size only a run can tell. One for each arena, so
+/// one run has it at a time.
+class Workspace {
+ public:
+  virtual ~Workspace() = default;
+};
+
 /// One run: where each buffer is, and what the run may use. Shared by all threads of a step.
 struct RunContext {
   /// By BufferId.
   uint8_t* const* buffers = nullptr;
   /// Memory for the running step alone, Step::scratch_bytes() of it, 64-byte aligned.
   uint8_t* scratch = nullptr;
+  /// What make_workspace() of the running step has made.
+  Workspace* workspace = nullptr;
   /// At most this many threads; 0 = all of the pool.
   size_t threads = 0;
   /// Polled inside long steps too; may be null.
@@ -73,6 +82,8 @@ class Step {
  public:
   virtual ~Step() = default;
   virtual size_t scratch_bytes() const { return 0; }
+  /// Null when the step needs none.
+  virtual std::unique_ptr<Workspace> make_workspace() const { return nullptr; }
   /// What a run reads first, if it is worth being fetched before.
   virtual PackedBytes packed_weights() const { return {}; }
   /// Which of several ways this step computes, for profiles.
