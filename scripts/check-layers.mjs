@@ -20,7 +20,8 @@ const MAY_IMPORT = {
   runtime: ['passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor', 'binding'],
   report: ['runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
   quantize: ['readers', 'report', 'runtime', 'passes', 'ops', 'graph', 'onnx', 'tensor'],
-  cli: ['readers', 'report', 'quantize', 'runtime', 'passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor'],
+  bench: ['kernels', 'graph', 'onnx', 'tensor', 'binding'],
+  cli: ['bench', 'readers', 'report', 'quantize', 'runtime', 'passes', 'ops', 'kernels', 'graph', 'onnx', 'tensor'],
 };
 
 /** Where the file format and the graph meet: nowhere else. */

@@ -11,13 +11,15 @@ import { cpuInfo } from '../../lib';
 import {
   benchGemm,
   describe,
-  formatGemm,
   type GemmRow,
   machine,
   type TypePair,
   WEIGHT_KINDS,
   type WeightKind,
-} from './gemm';
+} from '../../lib/bench/gemm';
+import { formatGemm } from '../../lib/cli/ui/gemm-table';
+import * as ort from 'onnxruntime-node';
+import { medians } from './rounds';
 import { type GemmResults, saveGemm } from './save';
 import { benchNets, formatNets, NET_PARTS, type NetPart, type NetResults } from './nets';
 
@@ -101,8 +103,9 @@ const program = new Command('npm run bench --')
     const gemm: GemmRow[] = [];
     let nets: NetResults | undefined;
     if (what === 'gemm' || what === 'all') {
-      await benchGemm({ pairs, threads, filter, milliseconds, weights }, (row) =>
-        progress.update('gemm', gemm.push(row)),
+      await benchGemm(
+        { pairs, threads, filter, weights, ort, medians: (contenders) => medians(contenders, milliseconds) },
+        (row) => progress.update('gemm', gemm.push(row)),
       );
     }
     if (what === 'nets' || what === 'all') {
@@ -113,7 +116,7 @@ const program = new Command('npm run bench --')
       );
     }
     progress.clear();
-    const described = machine();
+    const described = machine(ort);
     if (flags.save) saveGemm(flags.save, [{ machine: described, gemm }]);
     if (json) {
       terminal.printJson({ machine: described, gemm, nets });

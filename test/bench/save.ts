@@ -2,8 +2,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, type GemmRow, type Machine } from './gemm';
-import { boundOf, percentChart, rooflineChart } from './gemm-chart';
+import { describe, type GemmRow, type Machine } from '../../lib/bench/gemm';
+import { boundOf, percentChart, rooflineChart } from '../../lib/bench/gemm-chart';
 
 /** One process's measurements. */
 export interface GemmResults {

@@ -247,6 +247,26 @@ describe('the command q8', function () {
     assert.deepEqual(await once(child, 'exit'), [130, null]);
   });
 
+  it('measures qgemm, and draws what it reaches', () => {
+    const args = ['bench', 'gemm', '--seconds', '0.001', '--filter', '16x', '--threads', '1', '--chart', 'peak.svg'];
+    const { status, stdout } = q8([...args, '--pairs', 'u8s8,s8u8', '--json']);
+    assert.equal(status, 0);
+    const { machine, gemm } = JSON.parse(stdout);
+    assert.ok(machine.peakGmacPerSecond > 0);
+    assert.deepEqual(
+      gemm.map(({ pair, shape }: { pair: string; shape: number[] }) => [pair, ...shape]),
+      [
+        ['u8s8', 16, 1024, 1024],
+        ['s8u8', 16, 1024, 1024],
+      ],
+    );
+    // onnxruntime has no kernel for s8 x u8.
+    assert.ok(gemm[0].ortMilliseconds > 0 && gemm[1].ortMilliseconds === null);
+    assert.match(readFileSync(join(folder, 'peak.svg'), 'utf8'), /^<svg.*16×1024×1024/s);
+    assert.equal(q8(['bench', 'gemm', '--pairs', 'u8s9']).status, 2);
+    assert.match(q8(['bench', 'gemm', '--filter', '17x17']).stderr, /64x768x768/);
+  });
+
   it('measures a model', () => {
     const { status, stdout } = q8(['bench', 'float.onnx', '--seconds', '0.05', '--json']);
     assert.equal(status, 0);

@@ -1,23 +1,22 @@
 /**
- * `npm run bench -- gemm`: qgemm with packed weights beside onnxruntime-node's MatMulInteger with a constant B, in the same
- * process, on the same threads, in turns.
+ * What `q8 bench gemm` and `npm run bench -- gemm` measure: qgemm with packed weights beside onnxruntime-node's MatMulInteger
+ * with a constant B, in the same process, on the same threads, in turns.
  */
-import * as ort from 'onnxruntime-node';
-import { Graph, Value } from '../../lib/graph/graph';
-import { graphToProto } from '../../lib/graph/to-proto';
-import { cpuInfo, packWeights, qgemm, Tensor } from '../../lib';
-import { loadBinding } from '../../lib/binding/load';
-import { measurePeak } from '../../lib/kernels/cpu-info';
-import { formatTable } from '../../lib/cli/ui/table';
-import { formatDuration } from '../../lib/cli/ui/units';
-import { writeModel } from '../../lib/onnx/write';
-import { type Contender, medians, percentile } from './rounds';
+import type * as Ort from 'onnxruntime-node';
+import { loadBinding } from '../binding/load';
+import { Graph, Value } from '../graph/graph';
+import { graphToProto } from '../graph/to-proto';
+import { cpuInfo, measurePeak } from '../kernels/cpu-info';
+import { packWeights } from '../kernels/packed-weights';
+import { qgemm } from '../kernels/qgemm';
+import { writeModel } from '../onnx/write';
+import { Tensor } from '../tensor/tensor';
 
 /** Of one call of the peak loop. */
 const PEAK_MILLISECONDS = 2;
 
 /** [M, N, K]: single rows, transformer projections, squares, and the convolutions of ResNet-50 seen as GEMM. */
-const SHAPES: readonly (readonly [number, number, number])[] = [
+export const SHAPES: readonly (readonly [number, number, number])[] = [
   [1, 1024, 1024],
   [1, 4096, 4096],
   [16, 1024, 1024],
@@ -36,15 +35,26 @@ const SHAPES: readonly (readonly [number, number, number])[] = [
   [12544, 64, 147],
 ];
 
-export type TypePair = 'u8s8' | 'u8u8' | 's8s8' | 's8u8';
+/** Types of A and B. */
+export const TYPE_PAIRS = ['u8s8', 'u8u8', 's8s8', 's8u8'] as const;
+export type TypePair = (typeof TYPE_PAIRS)[number];
 
 export interface GemmOptions {
   pairs: readonly TypePair[];
   threads: readonly number[];
   /** Only shapes whose "MxNxK" holds this text. */
   filter: string;
-  milliseconds: number;
   weights: WeightKind;
+  /** onnxruntime-node, if it is to be measured. */
+  ort?: typeof Ort;
+  /** Median milliseconds of each function, called in turns. They may return promises. */
+  medians(contenders: readonly GemmContender[]): Promise<number[]>;
+}
+
+export interface GemmContender {
+  run(): unknown;
+  /** Whether run() returns a promise. */
+  async?: boolean;
 }
 
 /**
@@ -63,7 +73,7 @@ export interface GemmRow {
   milliseconds: number;
   gmacPerSecond: number;
   percentOfPeak: number;
-  /** onnxruntime-node's time; null where it has no kernel for the types. */
+  /** onnxruntime-node's time; null where it is missing or has no kernel for the types. */
   ortMilliseconds: number | null;
 }
 
@@ -77,36 +87,21 @@ export async function benchGemm(options: GemmOptions, onRow: (row: GemmRow) => v
   }
 }
 
-export function formatGemm(rows: readonly GemmRow[]): string {
-  const cells = rows.map((row) => [
-    row.pair,
-    row.weights,
-    row.shape.join(' x '),
-    row.threads,
-    formatDuration(row.milliseconds),
-    row.gmacPerSecond.toFixed(1),
-    `${row.percentOfPeak.toFixed(0)} %`,
-    row.ortMilliseconds === null ? null : formatDuration(row.ortMilliseconds),
-    row.ortMilliseconds === null ? null : `${(row.ortMilliseconds / row.milliseconds).toFixed(2)}x`,
-  ]);
-  const header = ['types', 'weights', 'M x N x K', 'threads', 'time', 'GMAC/s', 'of peak', 'onnxruntime', 'faster'];
-  return formatTable(header, cells, { align: 'lllrrrrrr' });
-}
-
 /** What the numbers depend on. */
 export interface Machine {
   cpu: string;
   isa: string;
   threads: number;
   node: string;
-  onnxruntime: string;
+  /** Its version; null if it is not measured. */
+  onnxruntime: string | null;
   /** Of one thread, measured on registers. */
   peakGmacPerSecond: number;
   /** Reading speed of one thread, nearest level first; a level holds up to `bytes`. */
   bandwidth: { name: string; bytes: number; gigabytesPerSecond: number }[];
 }
 
-export function machine(): Machine {
+export function machine(ort: typeof Ort | undefined): Machine {
   const { cpu, isa, threads, versions, caches } = cpuInfo();
   const { measureBandwidth } = loadBinding();
   // Half a cache is surely in it; main memory shows beyond four times the last one.
@@ -120,7 +115,7 @@ export function machine(): Machine {
     isa: isa.selected,
     threads,
     node: versions.node,
-    onnxruntime: ort.env.versions.node ?? 'unknown',
+    onnxruntime: ort?.env.versions.node ?? null,
     peakGmacPerSecond: measurePeak(),
     bandwidth: [
       ...levels.map(({ name, bytes }) => ({ name, bytes, gigabytesPerSecond: measureBandwidth(bytes / 2) })),
@@ -133,7 +128,7 @@ export function machine(): Machine {
 export function describe({ cpu, isa, threads, node, onnxruntime, peakGmacPerSecond, bandwidth }: Machine): string {
   const reads = bandwidth.map(({ name, gigabytesPerSecond }) => `${name} ${gigabytesPerSecond.toFixed(0)} GB/s`);
   return (
-    `${cpu}, ${isa}, ${threads} threads, Node ${node}, onnxruntime-node ${onnxruntime}; ` +
+    `${cpu}, ${isa}, ${threads} threads, Node ${node}, ${onnxruntime === null ? 'without onnxruntime-node' : `onnxruntime-node ${onnxruntime}`}; ` +
     `one thread: peak ${peakGmacPerSecond.toFixed(1)} GMAC/s, reads ${reads.join(', ')}`
   );
 }
@@ -142,7 +137,7 @@ async function measure(
   pair: TypePair,
   shape: readonly [number, number, number],
   threads: number,
-  { milliseconds, weights: kind }: GemmOptions,
+  { weights: kind, ort, medians }: GemmOptions,
 ): Promise<GemmRow> {
   const [m, n, k] = shape;
   const a = codes(pair[0], m * k);
@@ -151,13 +146,14 @@ async function measure(
   const out = new Int32Array(m * n);
   // The peak takes its turns like the others: a core's clock drifts while a table is being made.
   const peaks: number[] = [];
-  const contenders: Contender[] = [
+  const contenders: GemmContender[] = [
     { run: () => qgemm({ m, k, n, a, b: weights, out, threads }) },
     { run: () => peaks.push(measurePeak(PEAK_MILLISECONDS)) },
   ];
-  const baseline = pair === 's8u8' ? undefined : await ortContender(a, b, shape, threads);
+  // It has no kernel for s8 x u8.
+  const baseline = ort && pair !== 's8u8' ? await ortContender(ort, a, b, shape, threads) : undefined;
   if (baseline) contenders.push(baseline);
-  const [own, , ortMilliseconds = null] = await medians(contenders, milliseconds);
+  const [own, , ortMilliseconds = null] = await medians(contenders);
   const gmacPerSecond = (m * k * n) / own / 1e6;
   return {
     pair,
@@ -166,9 +162,13 @@ async function measure(
     threads,
     milliseconds: own,
     gmacPerSecond,
-    percentOfPeak: (100 * gmacPerSecond) / (percentile(peaks, 50) * threads),
+    percentOfPeak: (100 * gmacPerSecond) / (medianOf(peaks) * threads),
     ortMilliseconds,
   };
+}
+
+function medianOf(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
 function codes(sign: string, length: number): Uint8Array | Int8Array {
@@ -199,11 +199,12 @@ function narrowCodes(sign: string, length: number): Uint8Array | Int8Array {
 const WEIGHTS = { uniform: codes, bell: bellCodes, narrow: narrowCodes } satisfies Record<WeightKind, unknown>;
 
 async function ortContender(
+  ort: typeof Ort,
   a: Uint8Array | Int8Array,
   b: Uint8Array | Int8Array,
   [m, n, k]: readonly [number, number, number],
   threads: number,
-): Promise<Contender> {
+): Promise<GemmContender> {
   const typeOf = (data: Uint8Array | Int8Array) => (data instanceof Int8Array ? 'int8' : 'uint8');
   const graph = new Graph('gemm', { opsets: new Map([['', 13]]) });
   const input = new Value('a', { dtype: typeOf(a), shape: [m, k] });
