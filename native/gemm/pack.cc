@@ -184,12 +184,20 @@ void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int3
   const int32_t* column_sum = b.column_sum();
   const int32_t* zero_point = b.zero_point();
   const size_t padded_n = b.padded_n();
-  for (size_t n = 0; n < padded_n; ++n) {
-    uint32_t value = bias != nullptr && n < b.n() ? static_cast<uint32_t>(bias[n]) : 0;
-    value -= za * static_cast<uint32_t>(column_sum[n]);
-    if (zero_point != nullptr) value += k_za * static_cast<uint32_t>(zero_point[n]);
-    folded[n] = static_cast<int32_t>(value);
-  }
+  // One simple loop for each term, which compilers vectorise: a call with a single row of A is
+  // short enough for this to show.
+  const auto add = [&](uint32_t factor, const int32_t* values) {
+    for (size_t n = 0; n < padded_n; ++n) {
+      folded[n] = static_cast<int32_t>(static_cast<uint32_t>(folded[n]) +
+                                       factor * static_cast<uint32_t>(values[n]));
+    }
+  };
+  const size_t given = bias == nullptr ? 0 : b.n();
+  std::copy_n(bias, given, folded);
+  std::fill(folded + given, folded + padded_n, 0);
+  if (za == 0) return;
+  add(0u - za, column_sum);
+  if (zero_point != nullptr) add(k_za, zero_point);
 }
 
 }  // namespace q8
