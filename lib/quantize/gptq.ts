@@ -16,16 +16,23 @@ const TRUST = 16;
 /** Of rows whose products with themselves are summed up together. */
 const ROWS = 4;
 
-/** H of the inputs of a product: sum of x x^T over rows x of `size` elements, as they stream by. */
+/**
+ * H of the inputs of a product: sum of x x^T over rows x of `size` elements, as they stream by. Or, `isCentered`, of what
+ * remains of rows without their mean, for products with a bias that can make up for errors of the mean.
+ */
 export class SecondMoments {
   readonly size: number;
+  readonly isCentered: boolean;
+  readonly #rowSum: Float64Array;
   /** The lower triangle is what counts. */
   readonly #sums: Float64Array;
   readonly #scratch: Float64Array;
   rows = 0;
 
-  constructor(size: number) {
+  constructor(size: number, isCentered = false) {
     this.size = size;
+    this.isCentered = isCentered;
+    this.#rowSum = new Float64Array(size);
     this.#sums = new Float64Array(size * size);
     this.#scratch = new Float64Array(ROWS * size);
   }
@@ -42,6 +49,7 @@ export class SecondMoments {
       for (let i = 0; i < size; i++) {
         const [a, b, c, d] = [x[i], x[size + i], x[2 * size + i], x[3 * size + i]];
         if (a === 0 && b === 0 && c === 0 && d === 0) continue;
+        this.#rowSum[i] += a + b + c + d;
         const row = i * size;
         for (let j = 0; j <= i; j++) {
           sums[row + j] += a * x[j] + b * x[size + j] + c * x[2 * size + j] + d * x[3 * size + j];
@@ -51,9 +59,15 @@ export class SecondMoments {
     }
   }
 
-  /** Sum of x_i x_j. */
+  /** Sum of x_i x_j; centered, less what the means make of it. */
   at(i: number, j: number): number {
-    return i >= j ? this.#sums[i * this.size + j] : this.#sums[j * this.size + i];
+    const sum = i >= j ? this.#sums[i * this.size + j] : this.#sums[j * this.size + i];
+    return this.isCentered ? sum - (this.#rowSum[i] * this.#rowSum[j]) / this.rows : sum;
+  }
+
+  /** Mean of x_i. */
+  mean(i: number): number {
+    return this.rows === 0 ? 0 : this.#rowSum[i] / this.rows;
   }
 }
 

@@ -47,6 +47,26 @@ describe('SecondMoments', () => {
   });
 });
 
+describe('SecondMoments, centered', () => {
+  it('are those of rows less their mean', () => {
+    const [rows, size] = [9, 4];
+    const x = dependentRows(rows, size, 4).map((v) => v + 2);
+    const centered = new SecondMoments(size, true);
+    centered.add(x);
+    const mean = Float64Array.from({ length: size }, (_, k) => {
+      let sum = 0;
+      for (let r = 0; r < rows; r++) sum += x[r * size + k];
+      return sum / rows;
+    });
+    const apart = new SecondMoments(size);
+    apart.add(x.map((v, i) => v - mean[i % size]));
+    for (let i = 0; i < size; i++) {
+      assert.ok(Math.abs(centered.mean(i) - mean[i]) < 1e-12);
+      for (let j = 0; j < size; j++) assert.ok(Math.abs(centered.at(i, j) - apart.at(i, j)) < 1e-5);
+    }
+  });
+});
+
 describe('compensationOf', () => {
   it('gives the factor of the inverse: U^T U (H as far as it is trusted + damping) = 1, in the order of the diagonal', async () => {
     const size = 12;

@@ -3,7 +3,7 @@
  * sum_k E[x_k] (w'_k - w_k), which the bias takes back. E[x_k] is the mean of input channel k over the samples. Where padding
  * zeros enter a convolution the shift is smaller than this; that is neglected.
  */
-import type { Node, Value } from '../../graph/graph';
+import type { Graph, Node, Value } from '../../graph/graph';
 import { Tensor } from '../../tensor/tensor';
 import type { WeightFormat } from '../formats';
 import { quantizeWeight, weightScales } from '../scale';
@@ -44,37 +44,47 @@ function correctAll(
   const changed: string[] = [];
   for (const { node, weight, format, bias, channels, observer } of nodes) {
     const shift = meanShift(node, weight.constant as Tensor<'float32'>, format, observer.mean, channels);
-    const alpha = node.op === 'Gemm' ? node.attributes.float('alpha', 1) : 1;
-    const beta = node.op === 'Gemm' ? node.attributes.float('beta', 1) : 1;
-    const old = bias?.constant as Tensor<'float32'> | undefined;
-    const data = Float32Array.from(shift, (s, c) => (old ? old.data[old.size === 1 ? 0 : c] : 0) - (alpha * s) / beta);
-    if (!data.every(Number.isFinite)) continue;
-    // Vectors stay vectors; others have sizes of 1 around the channels.
-    const dims = old && old.size === channels ? old.dims : [channels];
-    const tensor = new Tensor('float32', data, dims);
-    if (bias) bias.constant = tensor;
-    else node.setInput(2, graph.newConstant(`${node.name}_bias`, tensor));
-    changed.push(node.name);
+    if (takeOut(graph, node, bias, shift)) changed.push(node.name);
   }
   return changed;
 }
 
+/** Takes the shift of every output channel out of a node's bias, which it gets if it has none. False when that fails. */
+export function takeOut(graph: Graph, node: Node, bias: Value | null, shift: Float64Array): boolean {
+  const alpha = node.op === 'Gemm' ? node.attributes.float('alpha', 1) : 1;
+  const beta = node.op === 'Gemm' ? node.attributes.float('beta', 1) : 1;
+  const old = bias?.constant as Tensor<'float32'> | undefined;
+  const data = Float32Array.from(shift, (s, c) => (old ? old.data[old.size === 1 ? 0 : c] : 0) - (alpha * s) / beta);
+  if (!data.every(Number.isFinite)) return false;
+  // Vectors stay vectors; others have sizes of 1 around the channels.
+  const dims = old && old.size === shift.length ? old.dims : [shift.length];
+  const tensor = new Tensor('float32', data, dims);
+  if (bias) bias.constant = tensor;
+  else node.setInput(2, graph.newConstant(`${node.name}_bias`, tensor));
+  return true;
+}
+
 function* correctables(context: AlgorithmContext): Generator<Correctable> {
   for (const { node, weight, index, format } of weightedNodes(context)) {
-    const { dims } = weight.constant!;
     if (index !== 1 || node.requiredInput(0).constant) continue;
-    if (node.op === 'Conv') {
-      const bias = node.input(2);
-      if (isOwnBias(bias, dims[0])) yield { node, weight, format, bias, channels: dims[0] };
-    } else if (node.op === 'Gemm' && !node.attributes.int('transA', 0)) {
-      const channels = dims[node.attributes.int('transB', 0) ? 0 : 1];
-      const bias = node.input(2);
-      if (isOwnBias(bias, channels)) yield { node, weight, format, bias, channels };
-    } else if (node.op === 'MatMul' && dims.length === 2) {
-      const bias = addedVector(node.output);
-      if (bias?.constant?.size === dims[1]) yield { node, weight, format, bias, channels: dims[1] };
-    }
+    const found = correctableBias(node, weight.constant!.dims);
+    if (found) yield { node, weight, format, ...found };
   }
+}
+
+/** The bias of Conv, Gemm or MatMul that may change for this node alone, and its channels; null: there is none yet. */
+export function correctableBias(
+  node: Node,
+  dims: readonly number[],
+): { bias: Value | null; channels: number } | undefined {
+  if (node.op === 'MatMul') {
+    const bias = dims.length === 2 ? addedVector(node.output) : undefined;
+    return bias?.constant?.size === dims[1] ? { bias, channels: dims[1] } : undefined;
+  }
+  if (node.op !== 'Conv' && (node.op !== 'Gemm' || node.attributes.int('transA', 0))) return undefined;
+  const channels = dims[node.op === 'Conv' || node.attributes.int('transB', 0) ? 0 : 1];
+  const bias = node.input(2);
+  return isOwnBias(bias, channels) ? { bias, channels } : undefined;
 }
 
 function isOwnBias(bias: Value | null, channels: number): boolean {

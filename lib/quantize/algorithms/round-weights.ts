@@ -4,7 +4,7 @@
  * post-training quantization", 2020), without its search by gradients. Scales stay as they are. Layers are done in groups
  * whose second moments fit in memory together; a group sees its inputs as the rounded weights before it make them.
  */
-import type { Node } from '../../graph/graph';
+import type { Node, Value } from '../../graph/graph';
 import { convolutionWindow } from '../../ops/families/convolution';
 import { sizeOf } from '../../tensor/shape';
 import { Tensor } from '../../tensor/tensor';
@@ -19,6 +19,7 @@ import {
   weightedNodes,
 } from './algorithm';
 import { innerSize } from './channels';
+import { correctableBias, takeOut } from './correct-bias';
 
 /** Elements that one output sums up. Beyond this, the Cholesky factor of a layer takes half a minute and more. */
 const MAX_SUM = 4096;
@@ -33,6 +34,8 @@ interface Layer extends WeightedNode {
   outputs: number;
   size: number;
   groups: number;
+  /** What can make up for a shift of the outputs' means; absent where nothing can. */
+  bias: Value | null | undefined;
   /** Where element `k` of row `output` is in the weight. */
   at(output: number, k: number): number;
 }
@@ -61,7 +64,7 @@ function step(context: AlgorithmContext, layers: readonly Layer[]) {
   const seen = layers.map((layer) => ({
     layer,
     value: layer.node.requiredInput(0),
-    observer: layer.node.op === 'Conv' ? new FieldObserver(layer) : new RowObserver(layer.size),
+    observer: layer.node.op === 'Conv' ? new FieldObserver(layer) : new RowObserver(layer),
   }));
   return {
     requests: seen,
@@ -70,9 +73,7 @@ function step(context: AlgorithmContext, layers: readonly Layer[]) {
       const changed: string[] = [];
       for (const { layer, observer } of seen) {
         if (observer.moments.some(({ rows }) => rows === 0)) continue;
-        const compensations: Compensation[] = [];
-        for (const moments of observer.moments) compensations.push(await compensationOf(moments, turns));
-        await round(context, layer, compensations, turns);
+        await round(context, layer, observer.moments, turns);
         changed.push(layer.node.name);
       }
       return changed;
@@ -86,7 +87,7 @@ function* layersOf(context: AlgorithmContext): Generator<Layer> {
     const { dims } = weight.constant!;
     // Tied weights would have to suit the inputs of all their readers.
     if (index !== 1 || weight.consumerCount > 1 || node.requiredInput(0).constant) continue;
-    const base = { ...weighted, groups: 1 };
+    const base = { ...weighted, groups: 1, bias: correctableBias(node, dims)?.bias };
     let layer: Layer | undefined;
     if (node.op === 'Conv') {
       const size = innerSize(dims, 0);
@@ -122,25 +123,33 @@ function isPlainProduct({ op, attributes }: Node): boolean {
 async function round(
   context: AlgorithmContext,
   layer: Layer,
-  compensations: readonly Compensation[],
+  moments: readonly SecondMoments[],
   turns: Turns,
 ): Promise<void> {
-  const { weight, format, axis, outputs, size, groups, at } = layer;
+  const compensations: Compensation[] = [];
+  for (const group of moments) compensations.push(await compensationOf(group, turns));
+  const { node, weight, format, axis, bias, outputs, size, groups, at } = layer;
   const { data, dims } = weight.constant as Tensor<'float32'>;
   const { scale, zeroPoint } = weightScales(data, dims, format.granularity, format);
   const [low, high] = codesFor(format);
   const rounded = new Float32Array(data.length);
   const row = new Float32Array(size);
   const codes = new Int32Array(size);
+  const shift = new Float64Array(outputs);
   for (let output = 0; output < outputs; output++) {
     await turns.pass();
     const channel = scale.length === 1 ? 0 : output;
     const [step, zero] = [scale[channel], zeroPoint[channel]];
     for (let k = 0; k < size; k++) row[k] = data[at(output, k)];
     const grid = { scale: () => step, zeroPoint: () => zero, low, high };
-    roundRow(row, compensations[Math.floor((output * groups) / outputs)], grid, codes);
-    for (let k = 0; k < size; k++) rounded[at(output, k)] = (codes[k] - zero) * step;
+    const group = Math.floor((output * groups) / outputs);
+    roundRow(row, compensations[group], grid, codes);
+    for (let k = 0; k < size; k++) {
+      rounded[at(output, k)] = (codes[k] - zero) * step;
+      shift[output] += (rounded[at(output, k)] - row[k]) * moments[group].mean(k);
+    }
   }
+  if (bias !== undefined) takeOut(context.graph, node, bias, shift);
   weight.constant = new Tensor('float32', rounded, dims);
   // Extremes may have moved, but the grid is to stay.
   context.prescribe(weight.name, {
@@ -155,8 +164,8 @@ async function round(
 class RowObserver implements ActivationObserver {
   readonly moments: readonly [SecondMoments];
 
-  constructor(size: number) {
-    this.moments = [new SecondMoments(size)];
+  constructor({ size, bias }: Layer) {
+    this.moments = [new SecondMoments(size, bias !== undefined)];
   }
 
   observe(data: Float32Array): void {
@@ -172,10 +181,10 @@ class FieldObserver implements ActivationObserver {
   /** Positions seen so far: the next ones follow on, evenly spread whatever the size of a sample. */
   #seen = 0;
 
-  constructor({ node, weight, size, groups }: Layer) {
+  constructor({ node, weight, size, groups, bias }: Layer) {
     this.#node = node;
     this.#weightDims = weight.constant!.dims;
-    this.moments = Array.from({ length: groups }, () => new SecondMoments(size));
+    this.moments = Array.from({ length: groups }, () => new SecondMoments(size, bias !== undefined));
   }
 
   observe(data: Float32Array, dims: readonly number[]): void {

@@ -165,6 +165,23 @@ describe('algorithms', () => {
     }
   });
 
+  it('roundWeights moves errors of the mean into biases, which there are none of or belong to an Add', async () => {
+    const net = new NetworkBuilder();
+    const x = net.input('x', [1, 12, 16]);
+    const shifted = net.node('Add', 'shifted', [x, net.constant('five', new Tensor('float32', [5], []))]);
+    const product = net.node('MatMul', 'product', [shifted, net.weight('w', [16, 20], 0.2)]);
+    const sum = net.node('Add', 'sum', [product, net.weight('b', [20], 0.1)]);
+    const flat = net.node('Reshape', 'flat', [sum, net.constant('shape', new Tensor('int64', [12, 20]))]);
+    net.output(net.node('Gemm', 'gemm', [flat, net.weight('g', [20, 8], 0.2)]));
+    const options = { format: 'qdq', weightType: 'int4', activationType: 'uint16', analyze: true };
+    const plain = await measure(net.bytes(), rowsFor, options);
+    const better = await measure(net.bytes(), rowsFor, { ...options, algorithms: ['roundWeights'] });
+    assert.ok(better.sqnr > plain.sqnr + 4, `${plain.sqnr} -> ${better.sqnr}`);
+    assert.deepEqual(better.report.algorithms, [{ name: 'roundWeights', nodes: ['product', 'gemm'] }]);
+    const gemm = [...readGraph(better.quantized).nodes].find(({ name }) => name === 'gemm')!;
+    assert.ok(gemm.input(2), 'a bias');
+  });
+
   it('roundWeights keeps scales, within reduced ranges too', async () => {
     const net = new NetworkBuilder();
     net.output(net.node('MatMul', 'product', [net.input('x', [1, 12, 16]), net.weight('w', [16, 32])]));
