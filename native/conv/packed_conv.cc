@@ -23,6 +23,9 @@ std::vector<T> to_ohwi(const T* w, const ConvDims& dims, size_t outputs) {
   return rows;
 }
 
+/// Images of more channels are read through pointers.
+constexpr size_t kMaxRowChannels = 16;
+
 }  // namespace
 
 Status PackedConv::pack(const KernelTable& table, const uint8_t* w, bool is_signed,
@@ -42,7 +45,33 @@ Status PackedConv::pack(const KernelTable& table, const uint8_t* w, bool is_sign
                       per_channel ? outputs : zero_point_count, &out->groups_[g]);
     if (!status.ok()) return status;
   }
-  return {};
+  return out->pack_rows(w, is_signed, zero_point, zero_point_count);
+}
+
+/// `w` as pack() has it.
+Status PackedConv::pack_rows(const uint8_t* w, bool is_signed, const int32_t* zero_point,
+                             size_t zero_point_count) {
+  const size_t row = dims_.kernel_width * dims_.group_channels;
+  const PackedB& plain = groups_[0];
+  if (dims_.group != 1 || dims_.kernel_width == 1 || dims_.group_channels > kMaxRowChannels ||
+      !reads_runs(plain, plain.kernels().kr)) {
+    return {};
+  }
+  const size_t kr = plain.kernels().kr;
+  const size_t padded = (row + kr - 1) / kr * kr;
+  const size_t rows = dims_.out_channels * dims_.kernel_height;
+  // What is canonically 0.
+  std::vector<uint8_t> filled(rows * padded, is_signed ? 0 : 0x80);
+  const std::vector<uint8_t> ohwi = to_ohwi(w, dims_, dims_.out_channels);
+  for (size_t r = 0; r < rows; ++r) {
+    std::copy_n(ohwi.data() + r * row, row, filled.data() + r * padded);
+  }
+  const size_t k = dims_.kernel_height * padded;
+  const Status status = PackedB::pack(*table_, filled.data(), is_signed, k, dims_.out_channels, k,
+                                      /*transposed=*/true, zero_point, zero_point_count, &rows_);
+  // Zeros may make the other form of the kernels the better one.
+  if (status.ok() && !reads_runs(rows_, padded)) rows_ = PackedB();
+  return status;
 }
 
 Status PackedConv::pack_depthwise(const uint8_t* w, bool is_signed, const int32_t* zero_point,
@@ -89,7 +118,7 @@ std::vector<int32_t> PackedConv::fold_depthwise_bias(int32_t x_zero_point, bool 
 }
 
 size_t PackedConv::bytes() const {
-  size_t total = depthwise_.size();
+  size_t total = depthwise_.size() + rows_.bytes();
   for (const PackedB& group : groups_) total += group.bytes();
   return total;
 }

@@ -46,6 +46,10 @@ class PackedConv {
   size_t bytes() const;
   /// The weights of a group; not for depthwise.
   const PackedB& group(size_t index) const { return groups_[index]; }
+  /// For images of few channels: each kernel row filled with zeros to row_elements(), so that the
+  /// tiles can read rows of an image in place (reads_runs()). Null where they cannot.
+  const PackedB* rows() const { return rows_.k() == 0 ? nullptr : &rows_; }
+  size_t row_elements() const { return rows_.k() / dims_.kernel_height; }
 
   const void* depthwise_weights() const { return depthwise_.data(); }
   /// Canonical zero points per channel, padded to 16, or null when all are 0.
@@ -58,12 +62,15 @@ class PackedConv {
                                            const int32_t* bias) const;
 
  private:
+  Status pack_rows(const uint8_t* w, bool is_signed, const int32_t* zero_point,
+                   size_t zero_point_count);
   Status pack_depthwise(const uint8_t* w, bool is_signed, const int32_t* zero_point,
                         size_t zero_point_count);
 
   const KernelTable* table_ = nullptr;
   ConvDims dims_;
   std::vector<PackedB> groups_;
+  PackedB rows_;
   AlignedBuffer depthwise_;
   std::vector<int32_t> channel_sum_;
   std::vector<int32_t> zero_point_;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-/// 8-bit convolution. Four ways, chosen when the step is built:
+/// 8-bit convolution. Five ways, chosen when the step is built:
 /// - pointwise (1x1, stride 1, no padding): a plain GEMM over the pixels, in place;
 /// - depthwise: the kernels of ConvKernels over bands of rows;
 /// - few channels: the image is copied once with its padding, so that the taps of a kernel row
-/// become one run of bytes and every window is alike;
+/// become one run of bytes and every window is alike. Tiles that read A in place then find the rows
+/// of a GEMM in the copy, a few bytes apart; for others windows are packed run by run;
 /// - everything else: implicit GEMM through the window's indirection table, on the image in place
 /// or, where its codes are not what the tiles read, on a copy that is. Padding taps read a row
 /// filled with the input's zero point, so they add (za - za) * w = 0 with no border cases.
@@ -16,6 +17,7 @@
 #include "conv/packed_conv.h"
 #include "conv/window.h"
 #include "core/abort_flag.h"
+#include "gemm/tile_choice.h"
 #include "ops/finish.h"
 #include "ops/run_time_params.h"
 #include "program/parallel.h"
@@ -117,6 +119,56 @@ struct QConv {
   }
 };
 
+/// What the windows reach of an image with its padding, as an image of its own.
+class PaddedImage {
+ public:
+  /// Wide strides, dilations and paddings can make it far larger than the image.
+  static bool is_small(const Geometry& g) {
+    if (g.pixels() == 0) return false;
+    const size_t padded = checked_product({g.batch, g.reach_height(), g.reach_width(), g.channels});
+    return padded / 4 <= g.input_elements() + kBlockBytes;
+  }
+
+  PaddedImage() = default;
+  explicit PaddedImage(const Geometry& g) : geometry_(g) {}
+
+  size_t height() const { return geometry_.reach_height(); }
+  size_t row_bytes() const { return geometry_.reach_width() * geometry_.channels; }
+  size_t bytes() const { return geometry_.batch * height() * row_bytes(); }
+
+  /// Padding becomes `zero_byte`, and every byte is xored with `flip`.
+  void copy(const RunContext& context, uint8_t zero_byte, uint8_t flip, const uint8_t* x,
+            uint8_t* padded) const {
+    const Geometry& g = geometry_;
+    const size_t row_bytes = this->row_bytes();
+    const size_t left = std::min(g.pad_left * g.channels, row_bytes);
+    const size_t middle = std::min(g.width * g.channels, row_bytes - left);
+    const int zero = zero_byte ^ flip;
+    for_parts(context, g.batch * height(), row_bytes * 2, [&](size_t first, size_t count) {
+      for (size_t row = first; row < first + count; ++row) {
+        const size_t image = row / height();
+        const size_t padded_y = row % height();
+        uint8_t* to = padded + row * row_bytes;
+        if (padded_y < g.pad_top || padded_y - g.pad_top >= g.height) {
+          std::memset(to, zero, row_bytes);
+          continue;
+        }
+        const uint8_t* from = x + (image * g.height + padded_y - g.pad_top) * g.width * g.channels;
+        std::memset(to, zero, left);
+        if (flip == 0) {
+          std::memcpy(to + left, from, middle);
+        } else {
+          for (size_t i = 0; i < middle; ++i) to[left + i] = from[i] ^ flip;
+        }
+        std::memset(to + left + middle, zero, row_bytes - left - middle);
+      }
+    });
+  }
+
+ private:
+  Geometry geometry_;
+};
+
 class PointwiseQConv final : public Step {
  public:
   explicit PointwiseQConv(QConv conv) : conv_(std::move(conv)) {}
@@ -200,7 +252,8 @@ class WindowQConv final : public Step {
     const bool in_place = can_follow && kernels.a_in_place && flip_ == 0;
     canonical_copy_ = can_follow && !in_place && dims.group == 1 &&
                       g.taps() * g.pixels() >= kMinReadsPerCopy * g.batch * g.height * g.width;
-    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 && copy_is_small(g) &&
+    if (dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 &&
+        PaddedImage::is_small(g) &&
         g.channels <= (in_place || canonical_copy_ ? kShortTapBytesInPlace : kShortTapBytes)) {
       merge_kernel_rows();
       canonical_copy_ = false;
@@ -229,7 +282,7 @@ class WindowQConv final : public Step {
     const uint8_t* x = context.data<const uint8_t>(conv_.x);
     const uint8_t* outside = params.outside.data();
     if (padded_copy_) {
-      copy_with_padding(context, params.zero_byte, x, context.scratch);
+      PaddedImage(conv_.geometry).copy(context, params.zero_byte, /*flip=*/0, x, context.scratch);
       x = context.scratch;
     } else if (canonical_copy_) {
       uint8_t* const outside_copy = context.scratch + source_.input_elements() * element_bytes_;
@@ -275,13 +328,6 @@ class WindowQConv final : public Step {
   }
 
  private:
-  /// Wide strides, dilations and paddings can make the padded image far larger than the image.
-  static bool copy_is_small(const Geometry& g) {
-    if (g.pixels() == 0) return false;
-    const size_t padded = checked_product({g.batch, g.reach_height(), g.reach_width(), g.channels});
-    return padded / 4 <= g.input_elements() + kBlockBytes;
-  }
-
   /// Makes each kernel row one segment of a copy of the image with its padding (or of the image, if
   /// nothing is padded).
   void merge_kernel_rows() {
@@ -296,29 +342,6 @@ class WindowQConv final : public Step {
     source_.kernel_width = 1;
     segments_ = g.kernel_height;
     segment_bytes_ = g.kernel_width * g.channels;
-  }
-
-  void copy_with_padding(const RunContext& context, uint8_t zero_byte, const uint8_t* x,
-                         uint8_t* padded) const {
-    const Geometry& g = conv_.geometry;
-    const size_t padded_row = source_.width * g.channels;
-    const size_t left = std::min(g.pad_left, source_.width) * g.channels;
-    const size_t middle = std::min(g.width * g.channels, padded_row - left);
-    for_parts(context, g.batch * source_.height, padded_row * 2, [&](size_t first, size_t count) {
-      for (size_t row = first; row < first + count; ++row) {
-        const size_t image = row / source_.height;
-        const size_t padded_y = row % source_.height;
-        uint8_t* to = padded + row * padded_row;
-        if (padded_y < g.pad_top || padded_y - g.pad_top >= g.height) {
-          std::memset(to, zero_byte, padded_row);
-          continue;
-        }
-        const uint8_t* from = x + (image * g.height + padded_y - g.pad_top) * g.width * g.channels;
-        std::memset(to, zero_byte, left);
-        std::memcpy(to + left, from, middle);
-        std::memset(to + left + middle, zero_byte, padded_row - left - middle);
-      }
-    });
   }
 
   /// Codes as elements of canonical A. The tiles then follow pointers into the copy, which is less
@@ -363,6 +386,83 @@ class WindowQConv final : public Step {
   size_t element_bytes_ = 1;
   uint8_t flip_ = 0;
   size_t block_rows_ = 0;
+};
+
+/// Few channels, on tiles that read A in place: a row of output pixels is a GEMM on the padded
+/// copy, whose rows are a pixel's stride apart and overlap.
+class RowsQConv final : public Step {
+ public:
+  static bool fits(const QConv& conv) {
+    return conv.weights->rows() != nullptr && conv.geometry.dilation_width == 1 &&
+           PaddedImage::is_small(conv.geometry);
+  }
+
+  explicit RowsQConv(QConv conv)
+      : conv_(std::move(conv)),
+        image_(conv_.geometry),
+        tile_(&choose_tile(conv_.weights->rows()->kernels(), conv_.geometry.out_width,
+                           conv_.weights->rows()->n())) {}
+
+  const char* kernel() const override { return "rows"; }
+  PackedBytes packed_weights() const override { return conv_.weights->rows()->packed(); }
+  /// The last pixel's run goes on beyond the image, where the weights are 0.
+  size_t scratch_bytes() const override { return image_.bytes() + conv_.weights->row_elements(); }
+
+  Status run(const RunContext& context) const override {
+    const Geometry& g = conv_.geometry;
+    const InputParams& params = conv_.input_params(context);
+    const uint8_t flip = conv_.x_signed == conv_.weights->rows()->kernels().a_signed ? 0 : 0x80;
+    image_.copy(context, params.zero_byte, flip, context.data<const uint8_t>(conv_.x),
+                context.scratch);
+    std::memset(context.scratch + image_.bytes(), 0, conv_.weights->row_elements());
+    const size_t rows = g.batch * g.out_height;
+    const size_t threads = context.thread_count();
+    const size_t blocks = std::min(rows, threads == 1 ? 1 : threads * kBlocksPerThread);
+    std::atomic<bool> failed{false};
+    ThreadPool::instance().parallel_for(blocks, threads, [&](size_t block) {
+      for (size_t row = rows * block / blocks; row < rows * (block + 1) / blocks; ++row) {
+        if (failed.load(std::memory_order_relaxed) || is_aborted(context.cancel)) return;
+        if (!run_row(context, params, row).ok()) failed.store(true, std::memory_order_relaxed);
+      }
+    });
+    if (is_aborted(context.cancel)) return aborted();
+    if (failed) return {Code::kOutOfMemory, "Cannot allocate memory for a convolution."};
+    return {};
+  }
+
+ private:
+  static constexpr size_t kBlocksPerThread = 4;
+
+  Status run_row(const RunContext& context, const InputParams& params, size_t row) const {
+    const Geometry& g = conv_.geometry;
+    const PackedB& weights = *conv_.weights->rows();
+    const size_t first = row * g.out_width;
+    const size_t image_row =
+        row / g.out_height * image_.height() + row % g.out_height * g.stride_height;
+    GemmCall call;
+    call.m = g.out_width;
+    call.tile = tile_;
+    call.a.data = context.scratch + image_row * image_.row_bytes();
+    call.a.row_bytes = g.stride_width * g.channels;
+    call.a.segments = g.kernel_height;
+    call.a.segment_bytes = conv_.weights->row_elements();
+    call.a.run_stride = g.dilation_height * image_.row_bytes();
+    call.a.is_signed = weights.kernels().a_signed;
+    call.b = &weights;
+    call.epilogue = params.columns[0].epilogue(conv_.spec);
+    call.c = conv_.output(context, first, 0);
+    call.ldc = conv_.rows.stride;
+    call.threads = 1;
+    if (first + g.out_width == g.pixels()) call.next = context.next_weights;
+    const Status status = run_gemm(call);
+    conv_.finish.apply(context, first, g.out_width, 0, conv_.weights->dims().out_channels,
+                       conv_.output(context, first, 0), conv_.rows.stride);
+    return status;
+  }
+
+  QConv conv_;
+  PaddedImage image_;
+  const GemmTile* tile_;
 };
 
 /// Bands of rows of pixels whose windows share columns.
@@ -494,6 +594,7 @@ std::unique_ptr<Step> make(StepReader& reader, bool is_dynamic) {
   if (!is_dynamic) conv.constant = conv.input_params(conv.spec, x_zero_point);
   if (dims.depthwise()) return std::make_unique<DepthwiseQConv>(std::move(conv));
   if (g.is_pointwise()) return std::make_unique<PointwiseQConv>(std::move(conv));
+  if (RowsQConv::fits(conv)) return std::make_unique<RowsQConv>(std::move(conv));
   return std::make_unique<WindowQConv>(std::move(conv));
 }
 

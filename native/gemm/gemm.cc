@@ -176,8 +176,9 @@ Status run_task(const Plan& plan, size_t index) {
     TileA a = {};
     if (!plan.segments) a.data = call.a.data + (plan.pack ? 0 : first_row * plan.lda);
     a.lda = plan.lda;
-    a.segments = call.a.segments;
+    a.segments = plan.segments || call.a.run_stride != 0 ? call.a.segments : 1;
     a.segment = call.a.segment_bytes;
+    a.run_stride = call.a.run_stride;
     if (plan.pack) {
       for (size_t strip = block; strip < block_end; ++strip) {
         const size_t row = strip * plan.strip_rows;
@@ -267,13 +268,14 @@ Status run_gemm(const GemmCall& user_call) {
   plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
   plan.segments = call.a.table != nullptr && reads_segments(b, call.a.segment_bytes) &&
                   (call.a.is_canonical || (plan.flip == 0 && kernels.a_in_place));
-  plan.tile = &choose_tile(kernels, call.m, b.n(), plan.segments);
+  plan.tile =
+      call.tile != nullptr ? call.tile : &choose_tile(kernels, call.m, b.n(), plan.segments);
   plan.strips = ceil_div(call.m, plan.tile->mr);
   plan.strip_rows = ceil_div(call.m, plan.strips);
   plan.strips = ceil_div(call.m, plan.strip_rows);
   plan.tiles = ceil_div(b.n(), plan.tile->nr);
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
-  plan.pack = !plan.segments &&
+  plan.pack = !plan.segments && call.a.run_stride == 0 &&
               (call.a.table != nullptr || call.a.floats != nullptr || plan.flip != 0 ||
                !kernels.a_in_place || b.zero_point() != nullptr || (aliased && plan.tiles > 1));
   // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.

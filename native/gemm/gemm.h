@@ -89,6 +89,8 @@ struct RowSource {
   const uint8_t* const* table = nullptr;
   size_t segments = 1;
   size_t segment_bytes = 0;
+  /// If not 0, rows of `data` are runs as well, so many bytes apart; see reads_runs().
+  size_t run_stride = 0;
   /// Whether the codes are signed.
   bool is_signed = false;
   /// The table points at elements as b's kernels read them, which reads_segments() allows;
@@ -114,6 +116,8 @@ struct GemmCall {
   /// What this thread will read after the call, such as the weights of the next layer, for the
   /// cache; may be empty.
   PackedBytes next;
+  /// Of b's kernels, for callers with many small products alike; null = the driver chooses.
+  const GemmTile* tile = nullptr;
   /// 0 = all threads of the pool.
   size_t threads = 0;
   /// Polled per block; when it becomes non-zero the call returns early with kAborted. May be null.
@@ -125,5 +129,10 @@ Status run_gemm(const GemmCall& call);
 /// Whether products with b can take rows of A as segments of this many canonical elements without
 /// packing them.
 bool reads_segments(const PackedB& b, size_t segment);
+
+/// Whether products with b can take rows of canonical A as runs of this many elements in place.
+inline bool reads_runs(const PackedB& b, size_t segment) {
+  return b.kernels().a_in_place && segment % b.kernels().kr == 0 && b.zero_point() == nullptr;
+}
 
 }  // namespace q8

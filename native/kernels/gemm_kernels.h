@@ -54,17 +54,19 @@ struct Epilogue {
   int32_t zero_point;
 };
 
-/// Rows of A for one tile, in one of two shapes.
+/// Rows of A for one tile. A row is one run of k elements or, if `segments` is more than 1, the
+/// concatenation of so many runs of `segment` ELEMENTS, a multiple of kr.
 struct TileA {
-  /// The first row, in the form that `a_element_bytes` says, rows `lda` BYTES apart.
+  /// The first row, in the form that `a_element_bytes` says, rows `lda` BYTES and runs of a row
+  /// `run_stride` BYTES apart.
   const void* data;
   size_t lda;
-  /// If not null, and the tile takes segments: row r is the concatenation of `segments` runs of
-  /// `segment` ELEMENTS, run s at source[r * segments + s]. `segment` is a multiple of kr, and
-  /// segments * segment is k.
+  /// If not null, and the tile takes segments: where the runs are instead, run s of row r at
+  /// source[r * segments + s].
   const uint8_t* const* source;
   size_t segments;
   size_t segment;
+  size_t run_stride = 0;
 };
 
 /// What a panel of bounded weights lacks: `count` further rows of packed B, of which row i

@@ -41,13 +41,14 @@ Q8_ALWAYS_INLINE void accumulate(size_t k, const TileA& a, const TileB& b,
   const int8_t* row[kRows];
   const int8_t* panel[kPanels];
   unroll<0, kPanels>([&](auto p) Q8_INLINE_LAMBDA { panel[p] = b.data + p * b.panel_stride; });
-  const size_t runs = a.source != nullptr ? a.segments : 1;
-  const size_t run_k = a.source != nullptr ? a.segment : k;
+  const size_t runs = a.segments;
+  const size_t run_k = runs > 1 ? a.segment : k;
   size_t run = 0;
   do {
     unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-      row[r] = a.source != nullptr ? reinterpret_cast<const int8_t*>(a.source[r * a.segments + run])
-                                   : static_cast<const int8_t*>(a.data) + r * a.lda;
+      row[r] = a.source != nullptr
+                   ? reinterpret_cast<const int8_t*>(a.source[r * a.segments + run])
+                   : static_cast<const int8_t*>(a.data) + r * a.lda + run * a.run_stride;
     });
     int8x16_t a_block[kRows];
     size_t i = 0;

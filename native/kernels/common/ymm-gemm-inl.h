@@ -208,11 +208,12 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& 
       const size_t live = r < rows ? size_t{r} : rows - 1;
       row[r] = a.source != nullptr
                    ? reinterpret_cast<const Element*>(a.source[live * a.segments + run])
-                   : static_cast<const Element*>(a.data) + live * (a.lda / sizeof(Element));
+                   : static_cast<const Element*>(a.data) +
+                         (run * a.run_stride + live * a.lda) / sizeof(Element);
     });
   };
-  const size_t runs = a.source != nullptr ? a.segments : 1;
-  const size_t run_k = a.source != nullptr ? a.segment : k;
+  const size_t runs = a.segments;
+  const size_t run_k = runs > 1 ? a.segment : k;
   // Only K as a whole may end inside a step.
   const size_t full = kReadsInPlace ? run_k / kKr * kKr : run_k;
   const int8_t* b_row = b.data;

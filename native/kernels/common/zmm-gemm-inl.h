@@ -237,12 +237,13 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
     });
   });
   const size_t lda = a.lda / sizeof(Element);
+  const size_t run_stride = a.run_stride / sizeof(Element);
   const bool has_segments = kTakesSegments && a.source != nullptr;
   const Element* base[kBases];
   const auto start_run = [&](size_t run) Q8_INLINE_LAMBDA {
     unroll<0, kBases>([&](auto g) Q8_INLINE_LAMBDA {
       base[g] = has_segments ? reinterpret_cast<const Element*>(a.source[g * a.segments + run])
-                             : static_cast<const Element*>(a.data) +
+                             : static_cast<const Element*>(a.data) + run * run_stride +
                                    (kTakesSegments ? size_t{g} : 3 * size_t{g}) * lda;
     });
   };
@@ -253,8 +254,8 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
       return base[r / 3] + r % 3 * lda;
     }
   };
-  const size_t runs = has_segments ? a.segments : 1;
-  const size_t run_k = has_segments ? a.segment : k;
+  const size_t runs = a.segments;
+  const size_t run_k = runs > 1 ? a.segment : k;
   // Only K as a whole may end inside a step.
   const size_t full = (kReadsInPlace ? run_k : run_k + kKr - 1) / kKr * kKr;
   const int8_t* b_row = b;

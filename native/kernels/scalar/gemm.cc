@@ -45,15 +45,15 @@ inline void store(const Epilogue& e, size_t row, size_t column, uint32_t acc, vo
 
 void gemm_4x16(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
                const Epilogue& epilogue, void* c, size_t ldc) {
-  const bool has_segments = a.source != nullptr;
-  const size_t runs = has_segments ? a.segments : 1;
-  const size_t run_k = has_segments ? a.segment : k;
+  const size_t runs = a.segments > 1 ? a.segments : 1;
+  const size_t run_k = runs > 1 ? a.segment : k;
   const auto multiply_row = [&](size_t r, size_t column) {
     uint32_t acc[kPanelWidth] = {};
     const int8_t* b_row = b.data + column / kPanelWidth * b.panel_stride;
     for (size_t s = 0; s < runs; ++s) {
-      const uint8_t* a_run = has_segments ? a.source[r * a.segments + s]
-                                          : static_cast<const uint8_t*>(a.data) + r * a.lda;
+      const uint8_t* a_run =
+          a.source != nullptr ? a.source[r * runs + s]
+                              : static_cast<const uint8_t*>(a.data) + r * a.lda + s * a.run_stride;
       for (size_t i = 0; i < run_k; ++i, b_row += kPanelWidth) {
         const int32_t value = a_run[i];
         for (size_t n = 0; n < kPanelWidth; ++n) acc[n] += static_cast<uint32_t>(value * b_row[n]);
