@@ -46,13 +46,20 @@ export class SecondMoments {
       const end = Math.min(at + ROWS * size, data.length);
       x.fill(0);
       for (let i = at; i < end; i++) x[i - at] = data[i];
-      for (let i = 0; i < size; i++) {
-        const [a, b, c, d] = [x[i], x[size + i], x[2 * size + i], x[3 * size + i]];
-        if (a === 0 && b === 0 && c === 0 && d === 0) continue;
-        this.#rowSum[i] += a + b + c + d;
+      const [x1, x2, x3] = [size, 2 * size, 3 * size];
+      for (let i = 0; i < size; i++) this.#rowSum[i] += x[i] + x[x1 + i] + x[x2 + i] + x[x3 + i];
+      // Two rows of H at a time: what is read of x serves both. The element behind the first one's diagonal is of no use.
+      for (let i = 0; i < size; i += 2) {
+        const [a, b, c, d] = [x[i], x[x1 + i], x[x2 + i], x[x3 + i]];
+        const isLast = i + 1 === size;
+        const [e, f, g, h] = isLast ? [0, 0, 0, 0] : [x[i + 1], x[x1 + i + 1], x[x2 + i + 1], x[x3 + i + 1]];
         const row = i * size;
-        for (let j = 0; j <= i; j++) {
-          sums[row + j] += a * x[j] + b * x[size + j] + c * x[2 * size + j] + d * x[3 * size + j];
+        const next = isLast ? row : row + size;
+        const last = isLast ? i : i + 1;
+        for (let j = 0; j <= last; j++) {
+          const [t, u, v, w] = [x[j], x[x1 + j], x[x2 + j], x[x3 + j]];
+          sums[row + j] += a * t + b * u + (c * v + d * w);
+          sums[next + j] += e * t + f * u + (g * v + h * w);
         }
       }
       this.rows += (end - at) / size;
@@ -116,9 +123,8 @@ async function inverseFactor(
     await turns.pass();
     const row = i * size;
     for (let j = 0; j <= i; j++) {
-      let sum = moments.at(order[last - i], order[last - j]) * (i === j ? 1 : trust);
       const other = j * size;
-      for (let k = 0; k < j; k++) sum -= factor[row + k] * factor[other + k];
+      const sum = moments.at(order[last - i], order[last - j]) * (i === j ? 1 : trust) - dot(factor, row, other, j);
       if (j < i) factor[row + j] = sum / factor[other + j];
       else if (sum + damping > 0) factor[row + i] = Math.sqrt(sum + damping);
       else return undefined;
@@ -141,6 +147,19 @@ async function inverseFactor(
     for (let j = 0; j <= i; j++) spread[row - j] = inverse[j] / pivot;
   }
   return spread;
+}
+
+/** Of `count` elements at two places. Four sums, since each has to wait for what was added to it before. */
+function dot(x: Float64Array, a: number, b: number, count: number): number {
+  let [s0, s1, s2, s3, k] = [0, 0, 0, 0, 0];
+  for (; k + 3 < count; k += 4) {
+    s0 += x[a + k] * x[b + k];
+    s1 += x[a + k + 1] * x[b + k + 1];
+    s2 += x[a + k + 2] * x[b + k + 2];
+    s3 += x[a + k + 3] * x[b + k + 3];
+  }
+  for (; k < count; k++) s0 += x[a + k] * x[b + k];
+  return s0 + s1 + (s2 + s3);
 }
 
 /** Codes of a row of weights: value = (code - zeroPoint) * scale, by column. */
