@@ -30,15 +30,26 @@ import { upgradeOpset } from './upgrade-opset';
  * normalizations are part of the weights. Names of inputs and outputs, and results up to float32 rounding, stay.
  */
 export function prepare(graph: Graph): void {
+  const slices = prepareInSlices(graph);
+  while (!slices.next().done);
+}
+
+function* prepareInSlices(graph: Graph): Generator<void, void, void> {
   liftConstants(graph);
   upgradeOpset(graph);
+  yield;
   nameNodes(graph);
   const inference = inferShapes(graph, lookupOp);
+  yield;
   foldConstants(graph, { inference });
+  yield;
   eliminateNoops(graph);
+  yield;
   foldBatchNorm(graph);
   fuseHardSwish(graph);
+  yield;
   fuseLayerNorm(graph);
+  yield;
   removeDeadNodes(graph);
 }
 
@@ -63,17 +74,32 @@ export function fuseTransformers(graph: Graph, keep: (node: Node) => boolean): N
  * activations and biases.
  */
 export function lowerForRuntime(graph: Graph): void {
-  prepare(graph);
+  const slices = lowerInSlices(graph);
+  while (!slices.next().done);
+}
+
+/** {@link lowerForRuntime}, which may be interrupted between passes as long as nobody else sees the graph. */
+export function* lowerInSlices(graph: Graph): Generator<void, void, void> {
+  yield* prepareInSlices(graph);
   fuseQdq(graph, { internal: true });
+  yield;
   // What Q/DQ is left runs in float; its weights are needed as such, whatever they take.
   inferShapes(graph, lookupOp);
+  yield;
   foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
+  yield;
   fuseIntegerProducts(graph);
+  yield;
   fuseTables(graph);
+  yield;
   cancelTransposes(graph);
+  yield;
   foldBatchNorm(graph);
+  yield;
   fuseMatmulBias(graph);
+  yield;
   fuseActivation(graph);
+  yield;
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
 }

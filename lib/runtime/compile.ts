@@ -16,6 +16,7 @@ import { macsOf } from './profile';
 import type { Routine } from './routine';
 import { type ClosedSegment, Segment, type SegmentHost } from './segment';
 import type { WeightLease } from './shared-weights';
+import type { Slices } from './slices';
 
 /** One call of the addon. */
 export interface NativeStep {
@@ -71,13 +72,16 @@ export interface StageStart {
   constants: ReadonlyMap<Value, Tensor>;
 }
 
-/** Compiles `routine` from position `start` on. @throws with the node's name when shapes do not fit the model. */
-export function compileStage(routine: Routine, from: StageStart, options: CompileOptions): Stage {
+/** Compiles `routine` from position `start` on, a node a slice. @throws with the node's name when shapes do not fit the model. */
+export function* compileStage(routine: Routine, from: StageStart, options: CompileOptions): Slices<Stage> {
   const order = routine.order.slice(from.start);
   const inference = inferTypes(routine.graph, lookupOp, { inputTypes: from.types, constants: from.constants, order });
   const partition = new Partition(routine, inference, from, options);
   let end = from.start;
-  while (end < routine.order.length && partition.add(routine.order[end])) end++;
+  while (end < routine.order.length && partition.add(routine.order[end])) {
+    end++;
+    yield;
+  }
   const complete = end === routine.order.length;
   // The node that stopped the stage runs at its end; its results are carried with the others.
   if (!complete) partition.addDynamic(routine.order[end]);

@@ -22,6 +22,7 @@ import {
 } from './compile';
 import { PlanCache } from './plan-cache';
 import { makeRoutine, type Routine } from './routine';
+import { finish, inTurns, type Slices, TURN_MS } from './slices';
 
 /** A native call that whoever drives the walk has to make before resuming it. */
 export interface NativeCall {
@@ -48,9 +49,6 @@ export function ownsMemory(tensor: Tensor): boolean {
   return fresh.has(tensor);
 }
 
-/** TypeScript work between two turns of the event loop. */
-const TURN_MS = 5;
-
 export class Executor {
   readonly #routine: Routine;
   readonly #options: CompileOptions;
@@ -65,6 +63,11 @@ export class Executor {
 
   /** The first stage of the plan for these input types, in the order of the routine's inputs. Compiles it if needed. */
   plan(types: readonly ValueType[]): Stage {
+    return finish(this.planInSlices(types));
+  }
+
+  /** {@link plan}, in slices. */
+  planInSlices(types: readonly ValueType[]): Slices<Stage> {
     return this.#plans.get(keyOf(types), () => {
       const known = new Map(this.#routine.inputs.map((value, i) => [value, types[i]]));
       return compileStage(this.#routine, { start: 0, types: known, constants: new Map() }, this.#options);
@@ -86,7 +89,7 @@ export class Executor {
    */
   *walk(inputs: readonly Tensor[], targets: ReadonlyMap<Value, Tensor>, observe?: NodeObserver): Walk {
     const tensors = new Map<Value, Tensor>(this.#routine.inputs.map((value, i) => [value, inputs[i]]));
-    let stage = this.plan(inputs.map(typeOf));
+    let stage = yield* turnsOf(this.planInSlices(inputs.map(typeOf)));
     for (;;) {
       stage.users++;
       try {
@@ -97,7 +100,7 @@ export class Executor {
       const { rest } = stage;
       if (!rest) return this.#routine.outputs.map((value) => read(value, stage, tensors));
       const types = rest.carried.map((value): ValueType => typeOf(tensors.get(value)!));
-      stage = rest.plans.get(keyOf(types), () => {
+      const next = rest.plans.get(keyOf(types), () => {
         const from: StageStart = {
           start: rest.start,
           types: new Map(rest.carried.map((value, i) => [value, types[i]])),
@@ -105,6 +108,7 @@ export class Executor {
         };
         return compileStage(this.#routine, from, this.#options);
       });
+      stage = yield* turnsOf(next);
     }
   }
 
@@ -199,6 +203,16 @@ export class Executor {
       this.#bodies.set(graph, body);
     }
     return body;
+  }
+}
+
+/** Slices as a part of a walk. */
+function* turnsOf<T>(slices: Slices<T>): Generator<null, T, void> {
+  const turns = inTurns(slices);
+  for (;;) {
+    const { done, value } = turns.next();
+    if (done) return value;
+    yield null;
   }
 }
 

@@ -6,7 +6,10 @@ import { checkOptionKeys, expected } from '../errors';
 import type { ReadOptions } from '../onnx/read';
 
 export interface SessionOptions extends ReadOptions {
-  /** Threads that one run may use; 0 = all (default). */
+  /**
+   * Threads that one run may use; 0 = all (default). A run alone takes them all (least latency); while other runs wait,
+   * each keeps to one, without barriers (most throughput). 1 keeps single runs to one thread as well.
+   */
   threads?: number;
   /** onnxruntime's name for `threads`. */
   intraOpNumThreads?: number;

@@ -8,7 +8,7 @@ import { expected, Q8Error } from '../errors';
 import { type Graph, isConcrete, type Node, type ValueType } from '../graph/graph';
 import { graphFromProto } from '../graph/from-proto';
 import { readModel } from '../onnx/read';
-import { lowerForRuntime } from '../passes';
+import { lowerInSlices } from '../passes';
 import type { DType } from '../tensor/dtype';
 import { checkSupport } from './check-support';
 import type { Road, Stage } from './compile';
@@ -37,6 +37,7 @@ import {
   type SessionOptions,
 } from './session-options';
 import { WeightLease } from './shared-weights';
+import { finish, finishInTurns, type Slices } from './slices';
 
 /** An input or output as the model declares it. Symbolic sizes are names; unknown ones without a name are ''. */
 export interface ValueMetadata {
@@ -72,15 +73,15 @@ export class InferenceSession {
   #released = false;
   #freed: { promise: Promise<void>; resolve: () => void } | null = null;
 
-  private constructor(graph: Graph, options: ResolvedOptions) {
-    const declaredOutputs = graph.outputs.map((value) => ({ name: value.name, type: value.type }));
-    this.#inputs = graph.inputs.map((value) => declared(value.name, value.type));
-    lowerForRuntime(graph);
-    checkSupport(graph);
-    this.#outputs = graph.outputs.map((value, i) => {
-      const { name, type } = declaredOutputs[i];
-      return declared(name, type?.shape ? type : (value.type ?? type));
-    });
+  /** `graph` is lowered. */
+  private constructor(
+    graph: Graph,
+    inputs: readonly Declared[],
+    outputs: readonly Declared[],
+    options: ResolvedOptions,
+  ) {
+    this.#inputs = inputs;
+    this.#outputs = outputs;
     this.inputNames = this.#inputs.map(({ name }) => name);
     this.outputNames = this.#outputs.map(({ name }) => name);
     this.inputMetadata = this.#inputs.map(metadataOf);
@@ -93,7 +94,27 @@ export class InferenceSession {
       addon: loadBinding(),
       planCacheSize: options.planCacheSize,
     });
-    if (this.#inputs.every(({ shape }) => isConcrete(shape))) this.#executor.plan(this.#inputs.map(smallestType));
+  }
+
+  static *#load(proto: Parameters<typeof graphFromProto>[0], options: ResolvedOptions): Slices<InferenceSession> {
+    const graph = graphFromProto(proto);
+    yield;
+    return yield* InferenceSession.#make(graph, options);
+  }
+
+  /** Makes a session of a graph, a pass or a node a slice. */
+  static *#make(graph: Graph, options: ResolvedOptions): Slices<InferenceSession> {
+    const declaredOutputs = graph.outputs.map((value) => ({ name: value.name, type: value.type }));
+    const inputs = graph.inputs.map((value) => declared(value.name, value.type));
+    yield* lowerInSlices(graph);
+    checkSupport(graph);
+    const outputs = graph.outputs.map((value, i) => {
+      const { name, type } = declaredOutputs[i];
+      return declared(name, type?.shape ? type : (value.type ?? type));
+    });
+    const session = new InferenceSession(graph, inputs, outputs, options);
+    if (inputs.every(({ shape }) => isConcrete(shape))) yield* session.#executor.planInSlices(inputs.map(smallestType));
+    return session;
   }
 
   /** Loads a model from a file, with its side files. */
@@ -116,12 +137,12 @@ export class InferenceSession {
     const source =
       typeof model === 'string' ? model : copyOfModel(model, typeof second === 'number' ? second : 0, third);
     const { model: proto } = await readModel(source, options.read);
-    return new InferenceSession(graphFromProto(proto), options);
+    return finishInTurns(InferenceSession.#load(proto, options));
   }
 
   /** A session of a graph made in memory; the graph is consumed. */
   static fromGraph(graph: Graph, options: SessionOptions = {}): InferenceSession {
-    return new InferenceSession(graph, resolveSessionOptions(options));
+    return finish(InferenceSession.#make(graph, resolveSessionOptions(options)));
   }
 
   /**
