@@ -223,7 +223,11 @@ Status run_task(const Plan& plan, size_t index) {
         const auto multiply = [&](size_t from, size_t to, const int8_t* fetched) {
           const size_t column = from * tile.nr;
           TileB panels = b.panels(column / kPanelWidth);
-          if (fetched != nullptr) panels.ahead = fetched - panels.data;
+          if (fetched != nullptr) {
+            // Of two arrays, perhaps: as numbers.
+            panels.ahead = static_cast<ptrdiff_t>(reinterpret_cast<uintptr_t>(fetched) -
+                                                  reinterpret_cast<uintptr_t>(panels.data));
+          }
           tile.run(rows, std::min<size_t>(to * tile.nr, b.n()) - column, b.k(), strip_a, panels,
                    at(call.epilogue, column, sums), c + (row * call.ldc + column) * element,
                    call.ldc);

@@ -44,7 +44,7 @@ async function countUntilNone(runOnce: () => Promise<unknown>): Promise<number[]
   return counts;
 }
 
-describe('runtime: allocations', function () {
+describe('runtime: allocations (counted on 64-bit Linux only)', function () {
   this.timeout(60_000);
 
   before(function () {

@@ -8,10 +8,10 @@
 ///     using Element = ...;             // of A: uint8_t, read in place, or int16_t, packed
 ///     static constexpr size_t kKr;     // products that a multiply-add sums in a lane
 ///     static constexpr size_t kChains; // independent accumulators that hide its latency
-///     static constexpr size_t kScratch; // registers beside accumulators and B: A, products,
-///     constants static constexpr bool kBounded;  // exact only for bounded weights static __m512i
-///     load_b(const int8_t* p);  // a row of packed B: 16 columns x kKr static __m512i
-///     multiply_add(__m512i acc, __m512i a, __m512i b);
+///     static constexpr size_t kScratch; // registers beside accumulators and B, such as for A
+///     static constexpr bool kBounded;   // exact only for bounded weights
+///     static __m512i load_b(const int8_t* p);  // a row of packed B: 16 columns x kKr
+///     static __m512i multiply_add(__m512i acc, __m512i a, __m512i b);
 ///   };
 ///
 /// Tiles trade rows for panels so that about 28 of 32 zmm accumulate: 14x32 reads 16 operands per
@@ -74,14 +74,12 @@ struct Requantize {
   __m512i zero_point;
   __m512i least;
   __m512i most;
-  bool is_signed;
 
   explicit Requantize(const Epilogue& e)
       : upper(_mm512_set1_ps(e.hi)),
         zero_point(_mm512_set1_epi16(static_cast<int16_t>(e.zero_point))),
         least(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.lo) + e.zero_point))),
-        most(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.hi) + e.zero_point))),
-        is_signed(e.kind == OutKind::kS8) {}
+        most(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.hi) + e.zero_point))) {}
 
   Q8_ALWAYS_INLINE __m512i round(__m512i acc, __m512 scale) const {
     return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale), upper));
@@ -261,7 +259,9 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
   const int8_t* b_row = b;
   // Few rows have no second pass over a chunk, to which fetching ahead would matter.
   constexpr bool kFetches = kRows > 2;
-  [[maybe_unused]] const int8_t* b_ahead = b + ahead;
+  // As a number: it leaves the array.
+  [[maybe_unused]] const int8_t* b_ahead =
+      reinterpret_cast<const int8_t*>(reinterpret_cast<uintptr_t>(b) + static_cast<size_t>(ahead));
   size_t next_run = 0;
   do {
     start_run(next_run);
@@ -386,22 +386,15 @@ void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
   kByRows.run[rows - 1](cols, k, a, b.data, b.panel_stride, b.fix, b.ahead, epilogue, 0, c, ldc);
 }
 
-/// Up to 64 bytes at once: reads `mask`, flips, and stores them as elements. Returns the flipped
-/// bytes, zeros outside of the mask.
-inline __m512i pack_bytes(const uint8_t* in, __mmask64 mask, __m512i flip, uint8_t* out) {
-  const __m512i bytes =
-      _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, in), flip));
+/// Stores those of 64 bytes that `mask` has as elements of packed A.
+inline void store_elements(uint8_t* out, __mmask64 mask, __m512i bytes) {
   _mm512_mask_storeu_epi8(out, mask, bytes);
-  return bytes;
 }
-inline __m512i pack_bytes(const uint8_t* in, __mmask64 mask, __m512i flip, int16_t* out) {
-  const __m512i bytes =
-      _mm512_maskz_mov_epi8(mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, in), flip));
+inline void store_elements(int16_t* out, __mmask64 mask, __m512i bytes) {
   _mm512_mask_storeu_epi16(out, static_cast<__mmask32>(mask),
                            _mm512_cvtepu8_epi16(_mm512_castsi512_si256(bytes)));
   _mm512_mask_storeu_epi16(out + 32, static_cast<__mmask32>(mask >> 32),
                            _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(bytes, 1)));
-  return bytes;
 }
 
 /// GemmKernels::pack_a. The sums of rows come with the copy, by VPSADBW.
@@ -419,15 +412,14 @@ void pack_rows(size_t rows, size_t segments, size_t segment_bytes, const uint8_t
     __m512i sum = _mm512_setzero_si512();
     for (size_t s = 0; s < segments; ++s, out += segment_bytes) {
       const uint8_t* in = source[r * segments + s];
-      size_t i = 0;
-      for (; i < whole; i += kBlock) {
-        const __m512i bytes = pack_bytes(in + i, ~__mmask64{0}, flips, out + i);
+      const auto pack = [&](size_t i, __mmask64 mask) Q8_INLINE_LAMBDA {
+        const __m512i bytes = _mm512_maskz_mov_epi8(
+            mask, _mm512_xor_si512(_mm512_maskz_loadu_epi8(mask, in + i), flips));
+        store_elements(out + i, mask, bytes);
         sum = _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
-      }
-      if (tail != 0) {
-        const __m512i bytes = pack_bytes(in + i, tail, flips, out + i);
-        sum = _mm512_add_epi64(sum, _mm512_sad_epu8(bytes, _mm512_setzero_si512()));
-      }
+      };
+      for (size_t i = 0; i < whole; i += kBlock) pack(i, ~__mmask64{0});
+      if (tail != 0) pack(whole, tail);
     }
     for (size_t i = k; i % kKr != 0; ++i) row[i] = 0;
     if (row_sum != nullptr) row_sum[r] = static_cast<int32_t>(_mm512_reduce_add_epi64(sum));
