@@ -4,7 +4,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <unordered_set>
 #include <utility>
 
 #include "binding/errors.h"
@@ -23,9 +23,11 @@ struct Calls {
   size_t unsettled = 0;
 
   std::mutex mutex;
-  std::condition_variable finished;
-  /// Jobs queued or running; guarded by mutex.
-  std::set<Job*> running;
+  std::condition_variable delivered;
+  /// Jobs queued or running, for their flags; guarded by mutex.
+  std::unordered_set<Job*> running;
+  /// Jobs whose completion has not been handed over yet; guarded by mutex.
+  size_t undelivered = 0;
 };
 
 struct Job {
@@ -61,11 +63,16 @@ void run(Job* job) {
   const std::shared_ptr<Calls> calls = job->calls;
   job->status = job->work(job->cancel);
   job->work = nullptr;
-  // Both under the lock: once the job is not in `running`, the environment may be gone.
-  const std::lock_guard<std::mutex> lock(calls->mutex);
-  calls->running.erase(job);
+  {
+    // From here on its flag may be gone.
+    const std::lock_guard<std::mutex> lock(calls->mutex);
+    calls->running.erase(job);
+  }
+  // Not under the lock: this wakes the JavaScript thread, perhaps on this very core, which often
+  // begins the next call at once.
   napi_call_threadsafe_function(calls->completions, job, napi_tsfn_nonblocking);
-  calls->finished.notify_all();
+  const std::lock_guard<std::mutex> lock(calls->mutex);
+  if (--calls->undelivered == 0) calls->delivered.notify_all();
 }
 
 /// Thread: JS. Runs before the thread-safe function's own cleanup, because hooks run last-in
@@ -74,7 +81,7 @@ void abort_all(void* data) {
   Calls& calls = **static_cast<std::shared_ptr<Calls>*>(data);
   std::unique_lock<std::mutex> lock(calls.mutex);
   for (Job* job : calls.running) set_aborted(job->cancel);
-  calls.finished.wait(lock, [&calls] { return calls.running.empty(); });
+  calls.delivered.wait(lock, [&calls] { return calls.undelivered == 0; });
 }
 
 const std::shared_ptr<Calls>& calls_of(Napi::Env env) {
@@ -114,6 +121,7 @@ Napi::Promise run_async(Napi::Env env, const std::vector<napi_value>& pins, int3
   {
     const std::lock_guard<std::mutex> lock(calls->mutex);
     calls->running.insert(queued);
+    ++calls->undelivered;
   }
   ThreadPool::instance().submit([queued] { run(queued); });
   return Napi::Promise(env, promise);
