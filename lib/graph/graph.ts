@@ -69,6 +69,7 @@ export class Node {
   readonly attributes: Attributes;
   /** @internal */ readonly _inputs: (Value | null)[];
   /** @internal */ readonly _outputs: (Value | null)[];
+  /** @internal The graph that holds the node. */ _graph: Graph | null = null;
 
   /** @internal: use Graph.addNode. */
   constructor(init: NodeInit) {
@@ -124,6 +125,7 @@ export class Node {
     this._inputs[index] = value;
     if (value) addUse(value, this);
     while (this._inputs.length > 0 && this._inputs[this._inputs.length - 1] === null) this._inputs.pop();
+    if (this._graph) this._graph._order = null;
   }
 }
 
@@ -166,6 +168,8 @@ export class Graph {
   readonly inputs: Value[] = [];
   readonly outputs: Value[] = [];
   readonly #nodes = new Set<Node>();
+  /** @internal The execution order as last computed, until an edit; never kept where there are bodies, which have edits of their own. */
+  _order: readonly Node[] | null = null;
   readonly #names = new Set<string>();
   /** Next suffix to try for a base name, so that many nodes with one base cost linear time. */
   readonly #suffixes = new Map<string, number>();
@@ -248,12 +252,16 @@ export class Graph {
     }
     for (const value of node._inputs) if (value) addUse(value, node);
     this.#nodes.add(node);
+    node._graph = this;
+    this._order = null;
     return node;
   }
 
   /** Removes a node. Its outputs stay valid values without a producer; give them a new one or drop them. */
   removeNode(node: Node): void {
     if (!this.#nodes.delete(node)) return;
+    node._graph = null;
+    this._order = null;
     for (const value of node._inputs) if (value) dropUse(value, node);
     for (const value of node._outputs) if (value && value._producer === node) value._producer = null;
   }
@@ -311,8 +319,10 @@ export class Graph {
    * Nodes such that every producer comes before its consumers; insertion order wherever that allows it. Linear.
    * @throws ERR_Q8_BAD_MODEL on a cycle.
    */
-  topologicalOrder(): Node[] {
+  topologicalOrder(): readonly Node[] {
+    if (this._order) return this._order;
     const order: Node[] = [];
+    let bodies = false;
     const done = new Set<Node>();
     const open = new Map<Node, Iterator<Node>>();
     for (const root of this.#nodes) {
@@ -322,7 +332,9 @@ export class Graph {
         const node = stack[stack.length - 1];
         let producers = open.get(node);
         if (!producers) {
-          producers = this.#producersOf(node).values();
+          const ownsBodies = hasSubgraphs(node);
+          bodies ||= ownsBodies;
+          producers = this.#producersOf(node, ownsBodies).values();
           open.set(node, producers);
         }
         const { value: producer, done: last } = producers.next();
@@ -342,18 +354,19 @@ export class Graph {
         }
       }
     }
+    if (!bodies) this._order = order;
     return order;
   }
 
   /** The nodes of this graph whose outputs `node` needs, those captured by its bodies included. */
-  #producersOf(node: Node): Set<Node> {
+  #producersOf(node: Node, ownsBodies: boolean): Set<Node> {
     const producers = new Set<Node>();
     const add = (value: Value | null): void => {
       const producer = value?._producer;
       if (producer && this.#nodes.has(producer)) producers.add(producer);
     };
     for (const value of node._inputs) add(value);
-    if (hasSubgraphs(node)) for (const value of this.capturedBy(node)) add(value);
+    if (ownsBodies) for (const value of this.capturedBy(node)) add(value);
     return producers;
   }
 

@@ -46,6 +46,11 @@ export interface InferOptions {
   constants?: ReadonlyMap<Value, Tensor>;
   /** The nodes in execution order, when the caller has it already. */
   order?: readonly Node[];
+  /**
+   * Asks only nodes whose outputs have no complete type yet: for a graph whose types were inferred before a pass added
+   * nodes to it. Constants are then computed from new nodes alone.
+   */
+  onlyNew?: boolean;
 }
 
 /** What inference has found out. The graph itself is not changed. */
@@ -71,7 +76,8 @@ export function inferTypes(graph: Graph, lookup: OpLookup, options: InferOptions
   const driver = new Driver(lookup, useHints);
   for (const [value, type] of inputTypes) driver.types.set(value, type);
   for (const [value, tensor] of options.constants ?? []) driver.assume(value, tensor);
-  driver.infer(graph, options.order ?? graph.topologicalOrder());
+  const order = options.order ?? graph.topologicalOrder();
+  driver.infer(graph, options.onlyNew ? order.filter((node) => !hasTypes(node)) : order);
   return driver;
 }
 
@@ -80,6 +86,16 @@ export function inferShapes(graph: Graph, lookup: OpLookup, options: InferOption
   const inference = inferTypes(graph, lookup, options);
   writeTypes(graph, inference);
   return inference;
+}
+
+/** Whether nothing is left to find out: shapes are known, by name at least, and no output can be a piece of one. */
+function hasTypes(node: Node): boolean {
+  return node.outputs.every((value) => {
+    if (!value) return true;
+    const { type } = value;
+    if (!type?.shape || type.dtype === 'int64' || type.dtype === 'int32') return false;
+    return !type.shape.some(isUnknownDim);
+  });
 }
 
 function agrees(declared: readonly Dim[] | undefined, given: readonly Dim[] | undefined): boolean {

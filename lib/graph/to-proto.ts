@@ -117,7 +117,7 @@ function writeGraph(graph: Graph, outer: Scope | null): GraphProto {
 }
 
 /** Constants that this graph reads itself, without those that a graph around it writes. */
-function ownConstants(graph: Graph, order: Node[], outer: Scope | null): Value[] {
+function ownConstants(graph: Graph, order: readonly Node[], outer: Scope | null): Value[] {
   const own = new Set<Value>();
   for (const node of order) for (const value of node.inputs) if (value?.constant) own.add(value);
   for (const value of graph.outputs) if (value.constant) own.add(value);

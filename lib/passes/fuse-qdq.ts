@@ -120,7 +120,7 @@ class Fuser {
 
   /** Drops the Q and DQ nodes that nobody reads any more. */
   finish(): void {
-    for (const node of this.graph.topologicalOrder().reverse()) {
+    for (const node of [...this.graph.topologicalOrder()].reverse()) {
       if (!isDequantize(node) && !isQuantize(node)) continue;
       const value = node.output;
       if (value.consumerCount === 0 && !this.graph.isOutput(value) && !this.#captured.has(value))

@@ -17,6 +17,10 @@ const OPERANDS: Readonly<Record<string, readonly number[]>> = {
   QLinearLeakyRelu: [0],
 };
 
+const BYTES = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+const UINT8_CODES = new Tensor('uint8', BYTES);
+const INT8_CODES = new Tensor('int8', new Int8Array(BYTES.buffer));
+
 /** Needs dtypes, so inference must have run. Linear. */
 export function fuseTables(graph: Graph): boolean {
   const captured = capturedValues(graph);
@@ -89,12 +93,11 @@ function removeUnread(graph: Graph, chain: readonly Value[], captured: ReadonlyS
 
 /** The 256 codes of a value's dtype, in the order of their byte patterns; null when it has no such dtype. */
 function everyCode(value: Value): Tensor | null {
-  const bytes = Uint8Array.from({ length: 256 }, (_, byte) => byte);
   switch (value.type?.dtype) {
     case 'uint8':
-      return new Tensor('uint8', bytes);
+      return UINT8_CODES;
     case 'int8':
-      return new Tensor('int8', new Int8Array(bytes.buffer));
+      return INT8_CODES;
     default:
       return null;
   }

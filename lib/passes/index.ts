@@ -84,7 +84,7 @@ export function* lowerInSlices(graph: Graph): Generator<void, void, void> {
   fuseQdq(graph, { internal: true });
   yield;
   // What Q/DQ is left runs in float; its weights are needed as such, whatever they take.
-  inferShapes(graph, lookupOp);
+  inferShapes(graph, lookupOp, { onlyNew: true });
   yield;
   foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
   yield;
@@ -101,5 +101,5 @@ export function* lowerInSlices(graph: Graph): Generator<void, void, void> {
   fuseActivation(graph);
   yield;
   removeDeadNodes(graph);
-  inferShapes(graph, lookupOp);
+  inferShapes(graph, lookupOp, { onlyNew: true });
 }

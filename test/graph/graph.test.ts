@@ -22,6 +22,21 @@ describe('Graph.topologicalOrder', () => {
     assert.deepEqual(graph.topologicalOrder(), [first, second, late]);
   });
 
+  it('follows edits', () => {
+    const graph = new Graph();
+    const [x, a, b] = ['x', 'a', 'b'].map((name) => new Value(name));
+    const first = graph.addNode({ name: 'first', op: 'Relu', inputs: [x], outputs: [a] });
+    const second = graph.addNode({ name: 'second', op: 'Relu', inputs: [x], outputs: [b] });
+    assert.deepEqual(graph.topologicalOrder(), [first, second]);
+    assert.equal(graph.topologicalOrder(), graph.topologicalOrder(), 'computed once');
+    first.setInput(0, b);
+    assert.deepEqual(graph.topologicalOrder(), [second, first]);
+    const third = graph.addNode({ name: 'third', op: 'Relu', inputs: [x], outputs: [new Value('c')] });
+    assert.deepEqual(graph.topologicalOrder(), [second, first, third]);
+    graph.removeNode(second);
+    assert.deepEqual(graph.topologicalOrder(), [first, third]);
+  });
+
   it('orders a chain of 100 000 nodes given backwards, without recursion', () => {
     const graph = new Graph();
     const values = Array.from({ length: 100_001 }, (_, i) => new Value(`v${i}`));

@@ -114,6 +114,18 @@ describe('inferShapes', () => {
     assert.ok(inferTypes(graph, lookup, { inputTypes }).typeOf(y)?.shape?.every(isUnknownDim));
   });
 
+  it('asks only new nodes when told so, and those whose types are open', () => {
+    const asked: string[] = [];
+    const { graph, x } = model();
+    const first = add(graph, 'Relu', [x]);
+    inferShapes(graph, lookup);
+    const second = add(graph, 'Relu', [first]);
+    const third = add(graph, 'Relu', [second]);
+    inferShapes(graph, (node) => (asked.push(node.name), lookup(node)), { onlyNew: true });
+    assert.deepEqual(asked, [second.producer!.name, third.producer!.name]);
+    assert.deepEqual(third.type, { dtype: 'float32', shape: ['N', 3, 8, 8] });
+  });
+
   it('reports nodes that it cannot resolve, and goes on with declared types', () => {
     const { graph, x } = model();
     const hinted = add(graph, 'Custom', [x], { hint: { dtype: 'float32', shape: [5] } });

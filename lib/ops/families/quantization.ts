@@ -56,11 +56,13 @@ export function requantizeMultipliers(xScale: number, wScales: ArrayLike<number>
 /** The output codes of all 256 input codes (index and entry are byte patterns) for a float32 function between them. */
 export function codeTable(x: Quantization, y: Quantization, compute: (value: number) => number): Uint8Array {
   const [min, max] = codeRange(y.dtype);
-  return Uint8Array.from({ length: 256 }, (_, byte) => {
+  const table = new Uint8Array(256);
+  for (let byte = 0; byte < 256; byte++) {
     const code = x.dtype === 'int8' ? (byte << 24) >> 24 : byte;
     const value = fround(compute(dequantizeCode(code, x.scale, x.zeroPoint)));
-    return quantizeCode(value, y.scale, y.zeroPoint, min, max) & 0xff;
-  });
+    table[byte] = quantizeCode(value, y.scale, y.zeroPoint, min, max);
+  }
+  return table;
 }
 
 /** The table that carries codes from one quantization to another. */
