@@ -121,7 +121,11 @@ describe('inferShapes', () => {
     inferShapes(graph, lookup);
     const second = add(graph, 'Relu', [first]);
     const third = add(graph, 'Relu', [second]);
-    inferShapes(graph, (node) => (asked.push(node.name), lookup(node)), { onlyNew: true });
+    const noting = (node: Node) => {
+      asked.push(node.name);
+      return lookup(node);
+    };
+    inferShapes(graph, noting, { onlyNew: true });
     assert.deepEqual(asked, [second.producer!.name, third.producer!.name]);
     assert.deepEqual(third.type, { dtype: 'float32', shape: ['N', 3, 8, 8] });
   });
