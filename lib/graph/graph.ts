@@ -51,7 +51,7 @@ export class Value {
     return this._producer;
   }
 
-  /** The nodes that read this value, each once. Subgraphs that capture it are not listed: see Graph.isCaptured. */
+  /** The nodes that read this value, each once; nodes of bodies among them, but not bodies that give it out. */
   get consumers(): Node[] {
     return [...this._uses.keys()];
   }
@@ -204,13 +204,16 @@ export class Graph {
     return this.opsets.get(domain) ?? 0;
   }
 
-  /** A name not used so far by any node or value made through {@link uniqueName}, {@link addNode} or {@link reserve}. */
+  /**
+   * A name not used so far, here and around, by any node or value made through {@link uniqueName}, {@link addNode} or
+   * {@link reserve}.
+   */
   uniqueName(base: string): string {
     let name = base;
     let suffix = this.#suffixes.get(base) ?? 1;
     while (this.hasName(name)) name = `${base}_${suffix++}`;
     this.#suffixes.set(base, suffix);
-    this.#names.add(name);
+    this.reserve(name);
     return name;
   }
 
@@ -218,9 +221,10 @@ export class Graph {
     return this.#names.has(name) || (this.parent?.hasName(name) ?? false);
   }
 
-  /** Marks a name as used (values that come from a file). */
+  /** Marks a name as used, for the graphs around a body too: what a body makes may come to be shared with others. */
   reserve(name: string): void {
     this.#names.add(name);
+    this.parent?.reserve(name);
   }
 
   /** A new value with a unique name derived from `base`. */

@@ -90,6 +90,7 @@ export function inferShapes(graph: Graph, lookup: OpLookup, options: InferOption
 
 /** Whether nothing is left to find out: shapes are known, by name at least, and no output can be a piece of one. */
 function hasTypes(node: Node): boolean {
+  if (subgraphsOf(node).length > 0) return false;
   return node.outputs.every((value) => {
     if (!value) return true;
     const { type } = value;

@@ -10,6 +10,7 @@ import {
 } from '../onnx/proto';
 import { onnxCodeOf } from '../tensor/dtype';
 import type { Attribute } from './attributes';
+import { graphsOf } from './bodies';
 import { type Dim, type Graph, isUnknownDim, type Node, subgraphsOf, type Value, type ValueType } from './graph';
 import { tensorToProto } from './tensor-proto';
 
@@ -57,7 +58,7 @@ export function graphToProto(graph: Graph): ModelProto {
     domain: info.modelDomain || undefined,
     modelVersion: info.modelVersion || undefined,
     docString: info.docString || undefined,
-    graph: writeGraph(graph, null),
+    graph: writeGraph(graph, null, sharedConstants(graph)),
     opsetImport: [...opsets].map(([domain, version]) => ({ domain, version })),
     metadataProps: [...info.metadata].map(([key, value]) => ({ key, value })),
   };
@@ -93,10 +94,28 @@ function isVisible(value: Value, scope: Scope | null): boolean {
   return false;
 }
 
-function writeGraph(graph: Graph, outer: Scope | null): GraphProto {
+/** Constants that bodies share, with each other or with a graph around them. The model itself holds them, once. */
+function sharedConstants(model: Graph): Value[] {
+  const users = new Map<Value, Graph>();
+  const shared = new Set<Value>();
+  for (const graph of graphsOf(model)) {
+    for (const value of readsOf(graph)) {
+      if (value?.constant && (users.get(value) ?? graph) !== graph) shared.add(value);
+      else if (value?.constant) users.set(value, graph);
+    }
+  }
+  return [...shared];
+}
+
+function readsOf(graph: Graph): (Value | null)[] {
+  return [...[...graph.nodes].flatMap(({ inputs }) => inputs), ...graph.outputs];
+}
+
+/** `shared`: constants to hold for bodies. */
+function writeGraph(graph: Graph, outer: Scope | null, shared: readonly Value[] = []): GraphProto {
   const scope: Scope = { values: new Map(), outer };
   const order = graph.topologicalOrder();
-  const constants = ownConstants(graph, order, outer);
+  const constants = [...new Set([...ownConstants(graph, order, outer), ...shared])];
   const made = order.flatMap((node) => node.outputs.filter((value) => value !== null));
   for (const value of [...graph.inputs, ...constants, ...made]) {
     const other = scope.values.get(value.name);

@@ -77,6 +77,7 @@ import { Mul } from './mul';
 import { Neg } from './neg';
 import { NonZero } from './non-zero';
 import { Not } from './not';
+import { Observe } from './observe';
 import { OneHot } from './one-hot';
 import { Or } from './or';
 import { PRelu } from './p-relu';
@@ -215,6 +216,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   Neg,
   NonZero,
   Not,
+  Observe,
   OneHot,
   Or,
   PRelu,

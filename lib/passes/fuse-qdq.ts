@@ -65,7 +65,9 @@ function mergeQuantizers(graph: Graph): void {
 function mergeQuantizersOf(graph: Graph, value: Value): void {
   const kept = new Map<string, Node>();
   for (const node of value.consumers) {
-    const params = isQuantize(node) && node.input(0) === value ? paramsOf(node) : undefined;
+    // Those of bodies are none of this graph's business.
+    const isOwn = isQuantize(node) && node.input(0) === value && graph.nodes.has(node);
+    const params = isOwn ? paramsOf(node) : undefined;
     if (!params) continue;
     const key = `${node.domain} ${params.dtype} ${params.axis} ${params.scale.join()} ${params.zeroPoint.join()}`;
     const first = kept.get(key);

@@ -2,7 +2,7 @@
  * Copies of a graph that give out tensors inside it: what calibration, algorithms and comparisons look at. Originals are not
  * changed.
  */
-import { type Graph, isConcrete, type Node, Value, type ValueType } from '../graph/graph';
+import { type Graph, isConcrete, type Node, subgraphsOf, Value, type ValueType } from '../graph/graph';
 import { inferTypes } from '../graph/infer';
 import { lookupOp } from '../ops/registry';
 import { sizeOf } from '../tensor/shape';
@@ -28,10 +28,15 @@ export interface RealTensor {
 
 export type TwinOf = (value: Value) => Value;
 
-/** A clone, and the way from values of the original to those of the clone. */
+/** A clone, and the way from values of the original, bodies included, to those of the clone. */
 export function copyOf(graph: Graph): { copy: Graph; twinOf: TwinOf } {
   const copy = graph.clone();
   const twins = new Map<Value, Value>();
+  pairValues(graph, copy, twins);
+  return { copy, twinOf: (value) => twins.get(value)! };
+}
+
+function pairValues(graph: Graph, copy: Graph, twins: Map<Value, Value>): void {
   const pair = (originals: readonly (Value | null)[], clones: readonly (Value | null)[]): void => {
     for (const [i, value] of originals.entries()) if (value) twins.set(value, clones[i]!);
   };
@@ -42,8 +47,9 @@ export function copyOf(graph: Graph): { copy: Graph; twinOf: TwinOf } {
     const clone: Node = clones.next().value!;
     pair(node.inputs, clone.inputs);
     pair(node.outputs, clone.outputs);
+    const bodies = subgraphsOf(clone);
+    for (const [i, body] of subgraphsOf(node).entries()) pairValues(body, bodies[i], twins);
   }
-  return { copy, twinOf: (value) => twins.get(value)! };
 }
 
 /** A copy whose only outputs are these tensors as float32, in this order. */

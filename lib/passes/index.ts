@@ -1,7 +1,8 @@
 /**
- * The two pipelines. Passes change the graph that they are given; callers that need the old one clone it first. The
+ * The two pipelines, for a graph and the bodies of its control flow. Passes change the graph that they are given; callers that need the old one clone it first. The
  * order matters: each pass may rely on what the ones before it have established.
  */
+import { inEveryGraph } from '../graph/bodies';
 import type { Graph, Node } from '../graph/graph';
 import { inferShapes } from '../graph/infer';
 import { lookupOp } from '../ops/registry';
@@ -45,10 +46,12 @@ function* prepareInSlices(graph: Graph): Generator<void, void, void> {
   yield;
   eliminateNoops(graph);
   yield;
-  foldBatchNorm(graph);
-  fuseHardSwish(graph);
+  inEveryGraph(graph, (each) => {
+    foldBatchNorm(each);
+    fuseHardSwish(each);
+  });
   yield;
-  fuseLayerNorm(graph);
+  inEveryGraph(graph, fuseLayerNorm);
   yield;
   removeDeadNodes(graph);
 }
@@ -59,11 +62,12 @@ function* prepareInSlices(graph: Graph): Generator<void, void, void> {
  */
 export function fuseTransformers(graph: Graph, keep: (node: Node) => boolean): Node[] {
   inferShapes(graph, lookupOp);
-  fuseGelu(graph);
-  const attention = fuseAttention(graph, keep);
+  inEveryGraph(graph, fuseGelu);
+  const attention: Node[] = [];
+  inEveryGraph(graph, (each) => attention.push(...fuseAttention(each, keep)));
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
-  fuseSkipLayerNorm(graph);
+  inEveryGraph(graph, fuseSkipLayerNorm);
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
   return attention;
@@ -81,24 +85,24 @@ export function lowerForRuntime(graph: Graph): void {
 /** {@link lowerForRuntime}, which may be interrupted between passes as long as nobody else sees the graph. */
 export function* lowerInSlices(graph: Graph): Generator<void, void, void> {
   yield* prepareInSlices(graph);
-  fuseQdq(graph, { internal: true });
+  inEveryGraph(graph, (each) => fuseQdq(each, { internal: true }));
   yield;
   // What Q/DQ is left runs in float; its weights are needed as such, whatever they take.
   inferShapes(graph, lookupOp, { onlyNew: true });
   yield;
   foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
   yield;
-  fuseIntegerProducts(graph);
+  inEveryGraph(graph, fuseIntegerProducts);
   yield;
-  fuseTables(graph);
+  inEveryGraph(graph, fuseTables);
   yield;
-  cancelTransposes(graph);
+  inEveryGraph(graph, cancelTransposes);
   yield;
-  foldBatchNorm(graph);
+  inEveryGraph(graph, foldBatchNorm);
   yield;
-  fuseMatmulBias(graph);
+  inEveryGraph(graph, fuseMatmulBias);
   yield;
-  fuseActivation(graph);
+  inEveryGraph(graph, fuseActivation);
   yield;
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp, { onlyNew: true });

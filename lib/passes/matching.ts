@@ -2,7 +2,7 @@
 import { type Graph, type Node, subgraphsOf, type Value } from '../graph/graph';
 import type { Tensor } from '../tensor/tensor';
 
-/** Values that bodies of control-flow nodes read from this graph; uses that `Value.consumers` does not list. Linear. */
+/** Values that bodies of control-flow nodes take from this graph: whoever rewrites their producers would not see it. Linear. */
 export function capturedValues(graph: Graph): Set<Value> {
   const captured = new Set<Value>();
   for (const node of graph.nodes) {

@@ -3,7 +3,8 @@
  * kept, so memory depends neither on their number nor on whether their shapes agree.
  */
 import { describe, didYouMean, expected, Q8Error } from '../errors';
-import type { Graph, Value } from '../graph/graph';
+import { graphsOf } from '../graph/bodies';
+import { type Graph, subgraphsOf, type Value } from '../graph/graph';
 import { Tensor } from '../tensor/tensor';
 import { openOrt, ortIsAvailable } from './engines/ort';
 import { openQ8 } from './engines/q8';
@@ -14,7 +15,7 @@ import { type ExtremesObserver, finiteExtremes, type Observer } from './observer
 import type { CalibrationData, CalibrationFeed, ResolvedStaticOptions } from './options';
 import type { Range } from './scale';
 import { Turns } from './turns';
-import { watchExtremes, watchTensors, type Watch } from './watch';
+import { watchBodies, watchExtremes, watchTensors, type Watch } from './watch';
 
 export interface Calibration {
   ranges: Map<Value, Range>;
@@ -34,8 +35,8 @@ type CalibrateOptions = ObserverOptions &
   };
 
 /**
- * Ranges of the `observed` values of `graph`, over all samples. Reads them twice when bins of histograms are to be exact: for
- * the extremes, then for what lies between them.
+ * Ranges of the `observed` values of `graph` and its bodies, over all samples. Values of bodies that never ran have none.
+ * Reads the samples twice when bins of histograms are to be exact: for the extremes, then for what lies between them.
  *
  * @throws ERR_Q8_INVALID_ARGUMENT when there are no samples or a sample does not fit the model's inputs.
  */
@@ -56,7 +57,7 @@ export async function calibrate(
   const ranges = new Map<Value, Range>();
   const turns = new Turns(options.signal);
   for (const [value, observer] of observers) {
-    ranges.set(value, observer.range);
+    if (observer.hasSeen) ranges.set(value, observer.range);
     await turns.pass();
   }
   const nonFinite = [...observers].filter(([, observer]) => observer.sawNonFinite).map(([value]) => value.name);
@@ -73,7 +74,7 @@ async function observeAll(
   const { signal, onProgress } = options;
   const calibration = feedsOf(options.calibration, graph);
   const engine = options.engine === 'auto' ? ((await ortIsAvailable()) ? 'ort' : 'q8') : options.engine;
-  let watch: Watch | undefined;
+  const watches: Watch[] = [];
   let samples = 0;
   const tell = (): void => {
     // Sources that read files know how many there are only once they have begun.
@@ -85,27 +86,42 @@ async function observeAll(
       total: length === undefined ? length : passes * length,
     });
   };
-  const openWatch = (feed: Record<string, Tensor>): Promise<Watch> => {
+  const inside = valuesInBodies(graph);
+  const watched = new Map([...observers].filter(([value]) => !inside.has(value)));
+  const watchedInside = new Map([...observers].filter(([value]) => inside.has(value)));
+  const openWatches = async (feed: Record<string, Tensor>): Promise<void> => {
     const where = { open: engine === 'ort' ? openOrt : openQ8, threads: options.threads };
-    return engine === 'ort' && observers.size > 0 && isOfExtremes(observers)
-      ? watchExtremes(graph, observers, where)
-      : watchTensors(graph, observers, feed, where);
+    watches.push(
+      engine === 'ort' && watched.size > 0 && isOfExtremes(watched)
+        ? await watchExtremes(graph, watched, where)
+        : await watchTensors(graph, watched, feed, where),
+    );
+    if (watchedInside.size > 0) watches.push(await watchBodies(graph, watchedInside, options.threads));
   };
   try {
     if (pass === 0) tell();
     for await (const sample of calibration) {
       signal?.throwIfAborted();
       const feed = checkFeed(graph, sample, samples);
-      watch ??= await openWatch(feed);
-      await watch.observe(feed, signal);
+      if (watches.length === 0) await openWatches(feed);
+      for (const watch of watches) await watch.observe(feed, signal);
       samples++;
       tell();
     }
   } finally {
-    await watch?.release();
+    for (const watch of watches) await watch.release();
   }
   if (samples === 0) throw noSamples();
   return { samples, engine };
+}
+
+function valuesInBodies(graph: Graph): Set<Value> {
+  const inside = new Set<Value>();
+  for (const body of [...graph.nodes].flatMap(subgraphsOf).flatMap((body) => [...graphsOf(body)])) {
+    for (const value of body.inputs) inside.add(value);
+    for (const { outputs } of body.nodes) for (const value of outputs) if (value) inside.add(value);
+  }
+  return inside;
 }
 
 /** The feeds themselves. Those of an array are all checked at once, before anything runs. */

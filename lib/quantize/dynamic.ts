@@ -3,6 +3,7 @@
  * between nodes everything stays float. What is written here runs in every runtime that knows ai.onnx 11.
  */
 import { type AttributeInit, Attributes } from '../graph/attributes';
+import { inEveryGraph } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
 import { transpose } from '../ops/families/strided';
 import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
@@ -17,7 +18,7 @@ export interface DynamicResult {
   tensors: TensorReport[];
 }
 
-/** Changes `graph`, whose types must be known and whose constants folded. `refusal` says why a node is not to be quantized. */
+/** Changes `graph` and its bodies, whose types must be known and whose constants folded. `refusal` says why a node is not to be quantized. */
 export function quantizeDynamic(
   graph: Graph,
   options: ResolvedDynamicOptions,
@@ -58,15 +59,19 @@ const NO_RULE = new Set(['ConvTranspose', 'GRU', 'RNN']);
 const MICROSOFT = new Set(['Attention', 'EmbedLayerNormalization']);
 
 class DynamicQuantizer {
-  readonly #graph: Graph;
+  readonly #root: Graph;
+  /** The one at work: the model or a body. */
+  #graph: Graph;
   readonly #options: ResolvedDynamicOptions;
   readonly #refusal: (node: Node) => string | undefined;
+  /** Those of the graph at work. */
   readonly #activations = new Map<Value, Activation>();
-  /** By constant and form, so that tied weights stay one tensor. */
-  readonly #weights = new Map<Value, Map<string, Weight>>();
+  /** By what they are made of and form, so that tied weights stay one tensor, in whatever graphs. */
+  readonly #weights = new Map<Tensor, Map<string, Weight>>();
   readonly #tensors: TensorReport[] = [];
 
   constructor(graph: Graph, options: ResolvedDynamicOptions, refusal: (node: Node) => string | undefined) {
+    this.#root = graph;
     this.#graph = graph;
     this.#options = options;
     this.#refusal = refusal;
@@ -75,13 +80,17 @@ class DynamicQuantizer {
   run(): DynamicResult {
     const quantizedNodes: Record<string, number> = {};
     const floatNodes: FloatNodeReport[] = [];
-    for (const node of this.#graph.topologicalOrder()) {
-      const { name, op } = node;
-      if (node.domain !== '' && !(node.domain === 'com.microsoft' && MICROSOFT.has(op))) continue;
-      const reason = this.#visit(node);
-      if (reason === true) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
-      else if (reason) floatNodes.push({ name, op, reason });
-    }
+    inEveryGraph(this.#root, (graph) => {
+      this.#graph = graph;
+      this.#activations.clear();
+      for (const node of graph.topologicalOrder()) {
+        const { name, op } = node;
+        if (node.domain !== '' && !(node.domain === 'com.microsoft' && MICROSOFT.has(op))) continue;
+        const reason = this.#visit(node);
+        if (reason === true) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
+        else if (reason) floatNodes.push({ name, op, reason });
+      }
+    });
     return { quantizedNodes, floatNodes, tensors: this.#tensors };
   }
 
@@ -368,8 +377,9 @@ class DynamicQuantizer {
 
   /** `key` names what `make` does to the constant, and so tells the forms of one constant apart. */
   #weight(value: Value, key: string, form: WeightForm, make: () => Tensor<'float32'>): Weight {
-    const forms = this.#weights.get(value) ?? new Map<string, Weight>();
-    this.#weights.set(value, forms);
+    const tensor = value.constant!;
+    const forms = this.#weights.get(tensor) ?? new Map<string, Weight>();
+    this.#weights.set(tensor, forms);
     let weight = forms.get(key);
     if (!weight) {
       weight = this.#quantize(value.name, make(), form);

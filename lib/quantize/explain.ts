@@ -1,4 +1,5 @@
 /** What quantize() would do with a model, without data and without doing it. */
+import { inEveryGraph } from '../graph/bodies';
 import type { Node } from '../graph/graph';
 import type { FloatNodeReport, QuantizeReport, SettingReport } from '../report/quantize-report';
 import type { CodeDType } from '../tensor/dtype';
@@ -63,14 +64,15 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
     };
   }
   const resolved = resolveOptions({ ...options, calibration: options.calibration ?? [] }) as ResolvedStaticOptions;
-  const { graph, selection, floatInSubgraphs } = await loadGraph(model, resolved);
-  const plan = planQuantization(graph, {
-    ...resolved,
-    refusal: (node) => selection?.refusal(node),
-    ...participation(resolved),
+  const { graph, selection } = await loadGraph(model, resolved);
+  const plans: QuantPlan[] = [];
+  inEveryGraph(graph, (each) => {
+    const refusal = (node: Node) => selection?.refusal(node);
+    plans.push(planQuantization(each, { ...resolved, refusal, ...participation(resolved) }));
   });
+  const planned = plans.flatMap(({ nodes }) => [...nodes]);
   const quantizedNodes: Record<string, number> = {};
-  for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
+  for (const [{ op }] of planned) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
   const formats = new Formats(resolved);
   const { mode, format, activationType, weightType, settings } = resolved;
   return {
@@ -80,12 +82,11 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
     weightType,
     settings,
     quantizedNodes,
-    floatNodes: [
-      ...plan.floatNodes.map(({ node: { name, op }, reason }) => ({ name, op, reason })),
-      ...floatInSubgraphs,
-    ],
-    nodes: [...plan.nodes].map(([node, roles]) => describeNode(node, roles, formats)),
-    calibrated: plan.observed.map(({ name }) => name),
+    floatNodes: plans.flatMap(({ floatNodes }) =>
+      floatNodes.map(({ node: { name, op }, reason }) => ({ name, op, reason })),
+    ),
+    nodes: planned.map(([node, roles]) => describeNode(node, roles, formats)),
+    calibrated: [...new Set(plans.flatMap(({ observed }) => observed.map(({ name }) => name)))],
   };
 }
 

@@ -138,7 +138,7 @@ function realPathOf(path: string): string {
 type QuantizedProto = Omit<QuantizeResult, 'model'> & { proto: ModelProto; sideFiles: readonly string[] };
 
 async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOptions): Promise<QuantizedProto> {
-  const { loaded, graph, selection, floatInSubgraphs } = await loadGraph(model, resolved);
+  const { loaded, graph, selection } = await loadGraph(model, resolved);
   const float = modelSize(graphToProto(graph));
   const { result, ranges } = await quantizeGraph(graph, resolved, refusals(graph, resolved, selection), () =>
     digestOf(loaded),
@@ -155,7 +155,7 @@ async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOpt
     ...settings,
     bytes: { float, quantized: modelSize(proto) },
     quantizedNodes,
-    floatNodes: [...floatNodes, ...floatInSubgraphs],
+    floatNodes,
     tensors,
     warnings,
   };

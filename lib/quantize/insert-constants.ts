@@ -115,7 +115,7 @@ export class ConstantInserter {
     for (const [value, twins] of this.#twins) {
       const [twin] = twins.values();
       for (const node of value.consumers) {
-        if (refused.has(node) || node.op === 'QuantizeLinear') continue;
+        if (refused.has(node) || node.op === 'QuantizeLinear' || !this.#graph.nodes.has(node)) continue;
         for (let i = 0; i < node.inputs.length; i++) if (node.input(i) === value) node.setInput(i, twin);
       }
     }

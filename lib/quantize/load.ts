@@ -1,11 +1,11 @@
 /** From the file of a model to the prepared graph, with what the user has selected of it. */
 import { expected } from '../errors';
 import { graphFromProto } from '../graph/from-proto';
-import { type Graph, type Node, subgraphsOf } from '../graph/graph';
+import { nodesOf } from '../graph/bodies';
+import type { Graph } from '../graph/graph';
 import { type LoadedModel, readModel } from '../onnx/read';
-import { lookupOp } from '../ops/registry';
 import { prepare } from '../passes';
-import type { FloatNodeReport } from '../report/quantize-report';
+import { nameNodes } from '../passes/name-nodes';
 import type { ResolvedOptions } from './options';
 import { Selection } from './select';
 
@@ -15,8 +15,6 @@ export interface LoadedGraph {
   graph: Graph;
   /** Absent in mode 'qat'. */
   selection: Selection | undefined;
-  /** Nodes with weights that no mode reaches. */
-  floatInSubgraphs: FloatNodeReport[];
 }
 
 /** @throws as readModel() and the selectors do. */
@@ -28,32 +26,12 @@ export async function loadGraph(model: string | Uint8Array, options: ResolvedOpt
   onProgress?.({ phase: 'prepare', done: 0, total: 1 });
   const loaded = await readModel(model, { isLazy: true, ...(baseDirectory !== undefined && { baseDirectory }) });
   const graph = graphFromProto(loaded.model);
-  const asRead = [...graph.nodes];
+  nameNodes(graph);
+  const asRead = [...nodesOf(graph)];
   const selection = options.mode === 'qat' ? undefined : new Selection(options, graph);
   prepare(graph);
   selection?.apply(graph, asRead);
   onProgress?.({ phase: 'prepare', done: 1, total: 1 });
   signal?.throwIfAborted();
-  return { loaded, graph, selection, floatInSubgraphs: nodesInSubgraphs(graph) };
-}
-
-function nodesInSubgraphs(graph: Graph): FloatNodeReport[] {
-  const found: FloatNodeReport[] = [];
-  for (const node of graph.nodes) {
-    for (const inner of nodesInside(node)) {
-      if (lookupOp(inner)?.quant?.kind === 'compute') {
-        found.push({ name: inner.name, op: inner.op, reason: `it is in a subgraph of ${node.op}` });
-      }
-    }
-  }
-  return found;
-}
-
-function* nodesInside(node: Node): Generator<Node> {
-  for (const body of subgraphsOf(node)) {
-    for (const inner of body.nodes) {
-      yield inner;
-      yield* nodesInside(inner);
-    }
-  }
+  return { loaded, graph, selection };
 }

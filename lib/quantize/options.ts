@@ -71,6 +71,11 @@ export interface SelectQuantizeOptions extends CommonQuantizeOptions {
   /** Nodes that stay in float, even when `include` names them. */
   exclude?: NodeSelector | readonly NodeSelector[];
   /**
+   * Whether nodes in bodies of If and Loop are quantized too. Static ranges inside them come from q8's own engine; bodies
+   * that no sample reaches stay in float. Default true; false with `compat`, since ONNX Runtime's tool leaves them alone.
+   */
+  subgraphs?: boolean;
+  /**
    * Whether attention, Gelu, and normalizations of sums become operators of com.microsoft before anything is quantized.
    * Default true in mode 'dynamic' without `compat`, where it makes QAttention reachable, else false. Selectors see the
    * model before it.
@@ -254,6 +259,7 @@ const SELECT_KEYS: Record<keyof SelectQuantizeOptions | 'mode', true> = {
   ...COMMON_KEYS,
   include: true,
   exclude: true,
+  subgraphs: true,
   fuseTransformers: true,
 };
 const DYNAMIC_KEYS: Record<keyof DynamicQuantizeOptions, true> = {
@@ -341,13 +347,14 @@ function resolveCommon(options: CommonQuantizeOptions): CommonQuantizeOptions {
 }
 
 function resolveSelection(
-  options: SelectQuantizeOptions,
+  options: SelectQuantizeOptions & { compat?: unknown },
   fuses: boolean,
 ): SelectionOptions & { fuseTransformers: boolean } {
   const { include, exclude } = options;
   return {
     include: checkSelectors('include', include),
     exclude: checkSelectors('exclude', exclude) ?? [],
+    subgraphs: flag(options, 'subgraphs', options.compat === undefined),
     fuseTransformers: flag(options, 'fuseTransformers', fuses),
   };
 }

@@ -3,8 +3,10 @@
  * tensor and some of its readers (mixed precision).
  */
 import { checkOptionKeys, didYouMean, expected, type Q8Error } from '../errors';
+import { graphsOf } from '../graph/bodies';
 import type { Graph, Value } from '../graph/graph';
 import { type CodeDType, codeRange, isCodeDType } from '../tensor/dtype';
+import type { Tensor } from '../tensor/tensor';
 import type { QuantPlan } from './plan';
 
 /** How codes of a tensor are made. What is left out is as the options say. */
@@ -140,11 +142,15 @@ export function overridesType(overrides: TensorOverrides, test: (type: CodeDType
  *
  * @throws ERR_Q8_INVALID_ARGUMENT for tensors that do not exist or are not quantized, and for what a tensor cannot have.
  */
-export function checkOverriddenTensors(graph: Graph, plan: QuantPlan, overrides: TensorOverrides): void {
+export function checkOverriddenTensors(graph: Graph, plans: readonly QuantPlan[], overrides: TensorOverrides): void {
   const entries = Object.entries(overrides);
   if (entries.length === 0) return;
   const values = valuesByName(graph);
-  const constants = plannedConstants(plan);
+  const constants = plannedConstants(plans);
+  // By name: bodies are planned with stand-ins for what is around them.
+  const heads = new Map(
+    plans.flatMap(({ activations }) => [...activations].map(([value, head]) => [value.name, head])),
+  );
   for (const [name, override] of entries) {
     const value = values.get(name);
     if (!value) {
@@ -156,30 +162,35 @@ export function checkOverriddenTensors(graph: Graph, plan: QuantPlan, overrides:
       });
     }
     if (value.constant) checkConstant(value, override, constants);
-    else checkActivation(value, override, plan);
+    else checkActivation(value, override, heads);
   }
 }
 
 function valuesByName(graph: Graph): Map<string, Value> {
   const values = new Map<string, Value>();
-  for (const value of graph.inputs) values.set(value.name, value);
-  for (const node of graph.nodes) {
-    for (const value of [...node.inputs, ...node.outputs]) if (value) values.set(value.name, value);
+  for (const { inputs, nodes } of graphsOf(graph)) {
+    for (const value of inputs) values.set(value.name, value);
+    for (const node of nodes) {
+      for (const value of [...node.inputs, ...node.outputs]) if (value) values.set(value.name, value);
+    }
   }
   return values;
 }
 
-function plannedConstants(plan: QuantPlan): Set<Value> {
-  const constants = new Set<Value>();
-  for (const [node, { inputs }] of plan.nodes) {
-    for (const [index, { kind }] of inputs) if (kind !== 'activation') constants.add(node.requiredInput(index));
+function plannedConstants(plans: readonly QuantPlan[]): Set<Tensor> {
+  const constants = new Set<Tensor>();
+  for (const [node, { inputs }] of plans.flatMap(({ nodes }) => [...nodes])) {
+    for (const [index, { kind }] of inputs) {
+      const { constant } = node.requiredInput(index);
+      if (kind !== 'activation' && constant) constants.add(constant);
+    }
   }
   return constants;
 }
 
-function checkConstant(value: Value, override: TensorOverride, planned: ReadonlySet<Value>): void {
+function checkConstant(value: Value, override: TensorOverride, planned: ReadonlySet<Tensor>): void {
   const where = whereOf(value.name);
-  if (!planned.has(value)) throw notQuantized(value);
+  if (!planned.has(value.constant!)) throw notQuantized(value);
   if (override.convert)
     throw expected('no convert', where, 'one', { hint: 'a constant has one type for all readers.' });
   const { dims } = value.constant!;
@@ -201,9 +212,9 @@ function checkConstant(value: Value, override: TensorOverride, planned: Readonly
   }
 }
 
-function checkActivation(value: Value, override: TensorOverride, plan: QuantPlan): void {
+function checkActivation(value: Value, override: TensorOverride, heads: ReadonlyMap<string, Value>): void {
   const where = whereOf(value.name);
-  const head = plan.activations.get(value);
+  const head = heads.get(value.name);
   if (!head) throw notQuantized(value);
   for (const key of ['axis', 'reduceRange'] as const) {
     if (override[key] !== undefined)
@@ -214,7 +225,7 @@ function checkActivation(value: Value, override: TensorOverride, plan: QuantPlan
       (Array.isArray(codes?.scale) && codes.scale.length !== 1) || (codes?.range && pairsOf(codes.range).length !== 1);
     if (several) throw expected('one scale', where, 'several', { hint: 'activations have one scale.' });
   }
-  if (head !== value && CODES_KEYS.some((key) => override[key as keyof TensorOverride] !== undefined)) {
+  if (head.name !== value.name && CODES_KEYS.some((key) => override[key as keyof TensorOverride] !== undefined)) {
     throw expected('a tensor with codes of its own', 'the option overrides', value.name, {
       hint: `it has the codes of ${JSON.stringify(head.name)}; override that one.`,
     });

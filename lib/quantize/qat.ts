@@ -3,6 +3,7 @@
  * as codes, or become integer operators.
  */
 import { Q8Error } from '../errors';
+import { inEveryGraph, nodesOf } from '../graph/bodies';
 import type { Graph, Node } from '../graph/graph';
 import { inferShapes } from '../graph/infer';
 import { fuseQdq } from '../passes/fuse-qdq';
@@ -22,7 +23,7 @@ export interface QatResult {
  * @throws ERR_Q8_INVALID_ARGUMENT when the model holds no Q/DQ nodes.
  */
 export function importQat(graph: Graph, format: 'qoperator' | 'qdq'): QatResult {
-  const nodes = [...graph.nodes];
+  const nodes = [...nodesOf(graph)];
   if (!nodes.some(isQuantize) || !nodes.some(isDequantize)) {
     throw new Q8Error(
       'ERR_Q8_INVALID_ARGUMENT',
@@ -33,9 +34,9 @@ export function importQat(graph: Graph, format: 'qoperator' | 'qdq'): QatResult 
   const tensors = nodes.flatMap((node) => tensorReport(node) ?? []);
   // On a copy when the model keeps its form: what a runtime will do with it is worth reporting all the same.
   const fused = format === 'qoperator' ? graph : graph.clone();
-  fuseQdq(fused);
+  inEveryGraph(fused, (each) => fuseQdq(each));
   inferShapes(fused, lookupOp);
-  const floating = new Set([...fused.nodes].flatMap((node) => (makesCodes(node) ? [] : [keyOf(node)])));
+  const floating = new Set([...nodesOf(fused)].flatMap((node) => (makesCodes(node) ? [] : [keyOf(node)])));
   const quantizedNodes: Record<string, number> = {};
   const floatNodes: FloatNodeReport[] = [];
   for (const node of nodes) {

@@ -1,6 +1,7 @@
 /** Which nodes of a model to quantize: selectors by name, pattern, operator type, region or function, and what they match. */
 import { didYouMean, expected } from '../errors';
-import type { Graph, Node, Value } from '../graph/graph';
+import { nodesOf } from '../graph/bodies';
+import { type Graph, type Node, subgraphsOf, type Value } from '../graph/graph';
 
 /** What a selector function is told about a node. */
 export interface NodeDescription {
@@ -29,9 +30,11 @@ export type NodeSelector = string | RegExp | { opType: string } | RegionSelector
 export interface SelectionOptions {
   include: readonly NodeSelector[] | undefined;
   exclude: readonly NodeSelector[];
+  /** Whether bodies of control flow take part. */
+  subgraphs: boolean;
 }
 
-type OptionName = keyof SelectionOptions;
+type OptionName = 'include' | 'exclude';
 
 /** The list in one of the options. @throws ERR_Q8_INVALID_ARGUMENT */
 export function checkSelectors(option: OptionName, given: unknown): readonly NodeSelector[] | undefined {
@@ -78,9 +81,12 @@ interface Matcher {
 export class Selection {
   readonly #include: readonly Matcher[] | undefined;
   readonly #exclude: readonly Matcher[];
+  readonly #subgraphs: boolean;
+  /** Names of nodes in bodies, when these are to stay in float. */
+  readonly #inBodies = new Set<string>();
 
   /** @param graph the model as it was read. */
-  constructor({ include, exclude }: SelectionOptions, graph: Graph) {
+  constructor({ include, exclude, subgraphs }: SelectionOptions, graph: Graph) {
     const matchers = (option: OptionName, list: readonly NodeSelector[]): Matcher[] =>
       list.map((selector) => ({
         option,
@@ -91,6 +97,7 @@ export class Selection {
       }));
     this.#include = include && matchers('include', include);
     this.#exclude = matchers('exclude', exclude);
+    this.#subgraphs = subgraphs;
   }
 
   /** @param graph the prepared model. @throws ERR_Q8_INVALID_ARGUMENT when a selector matches no node of either. */
@@ -99,12 +106,15 @@ export class Selection {
       const { option, selector } = matcher;
       // A region was resolved on the tensors that users know; its nodes keep their names.
       matcher.found = isRegion(selector) ? matcher.read : matches(graph, option, selector);
-      if (matcher.read.size + matcher.found.size === 0) refuse(matcher, [...asRead, ...graph.nodes]);
+      if (matcher.read.size + matcher.found.size === 0) refuse(matcher, [...asRead, ...nodesOf(graph)]);
     }
+    if (this.#subgraphs) return;
+    for (const node of nodesOf(graph)) if (!graph.nodes.has(node)) this.#inBodies.add(node.name);
   }
 
   /** Why the node is not to be quantized; undefined when it is. */
   refusal({ name }: Node): string | undefined {
+    if (this.#inBodies.has(name)) return 'it is in a body of control flow, and subgraphs is false';
     const excluded = this.#exclude.find(({ found }) => found.has(name));
     if (excluded) return `excluded by ${excluded.label}`;
     if (this.#include && !this.#include.some(({ found }) => found.has(name))) return 'not included';
@@ -125,9 +135,9 @@ function labelOf(selector: NodeSelector): string {
   return `the region from ${side(selector.from) || 'the inputs'} to ${side(selector.to) || 'the outputs'}`;
 }
 
-/** Names of the nodes of a graph that a selector matches. Linear. */
+/** Names of the nodes of a graph and its bodies that a selector matches. Linear. */
 function matches(graph: Graph, option: OptionName, selector: NodeSelector): Set<string> {
-  const nodes = [...graph.nodes];
+  const nodes = [...nodesOf(graph)];
   const where = (test: (node: Node) => boolean): Set<string> =>
     new Set(nodes.filter((node) => test(node)).map(({ name }) => name));
   if (typeof selector === 'string') {
@@ -165,7 +175,7 @@ function globToRegExp(glob: string): RegExp {
   return new RegExp(`^${source}$`, 's');
 }
 
-/** Nodes that both depend on `from` and are needed for `to`. Linear. */
+/** Nodes that both depend on `from` and are needed for `to`, with what is in their bodies. Linear. */
 function regionOf(graph: Graph, option: OptionName, { from, to }: RegionSelector): Set<string> {
   const tensors = new Map<string, Value>();
   for (const value of [...graph.inputs, ...graph.outputs]) tensors.set(value.name, value);
@@ -181,17 +191,24 @@ function regionOf(graph: Graph, option: OptionName, { from, to }: RegionSelector
             hint: hintFor(name, tensors.keys()),
           });
         });
+  // A node with bodies reads what they read.
+  const owners = new Map<Node, Node>();
+  for (const node of graph.nodes) {
+    for (const body of subgraphsOf(node)) for (const inner of nodesOf(body)) owners.set(inner, node);
+  }
   const forward = reach(
     valuesOf(from, graph.inputs),
-    (value) => value.consumers,
+    (value) => value.consumers.map((node) => owners.get(node) ?? node),
     ({ outputs }) => outputs,
   );
   const backward = reach(
     valuesOf(to, graph.outputs),
     (value) => (value.producer ? [value.producer] : []),
-    ({ inputs }) => inputs,
+    (node) => [...node.inputs, ...graph.capturedBy(node)],
   );
-  return new Set([...forward].filter((node) => backward.has(node)).map(({ name }) => name));
+  const found = [...forward].filter((node) => backward.has(node));
+  const bodies = found.flatMap(subgraphsOf).flatMap((body) => [...nodesOf(body)]);
+  return new Set([...found, ...bodies].map(({ name }) => name));
 }
 
 function reach(

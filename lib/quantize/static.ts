@@ -1,8 +1,11 @@
 /** Static quantization: plan, calibrate, insert Q/DQ, and for integer operators fuse them. Each step is a file of its own. */
+import { Q8Error } from '../errors';
+import { graphsOf, inEveryBody, inEveryGraph, nodesOf } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
 import { lookupOp } from '../ops/registry';
 import { fuseQdq } from '../passes/fuse-qdq';
 import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
+import { checkSupport } from '../runtime/check-support';
 import type { FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
 import { changesActivations, runAlgorithms } from './algorithms';
 import { revertLayers } from './algorithms/revert-layers';
@@ -29,6 +32,7 @@ export interface StaticResult {
 
 /** Samples on which algorithms and judges run the model; more would take longer and say little more. */
 const SAMPLES = 32;
+const NEVER_RAN = 'its body did not run on any sample';
 const REVERTED = 'put back into float: the accuracy asked for needs it';
 
 /**
@@ -51,12 +55,13 @@ export async function quantizeStatic(
   if (needsOpset21(options)) upgradeOpset(graph, NEWEST_UPGRADE);
   const planOf = makePlanner(graph, options, refusal);
   const warnings: string[] = [];
-  if ([...graph.nodes].some((node) => node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')) {
+  if ([...nodesOf(graph)].some((node) => node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')) {
     warnings.push('The model holds QuantizeLinear or DequantizeLinear nodes already; they were left as they are.');
   }
-  const first = planOf(graph);
-  checkOverriddenTensors(graph, first, options.overrides);
-  if (options.compat) checkOnnxruntimeNodes(first);
+  const plans: QuantPlan[] = [];
+  inEveryGraph(graph, (each) => plans.push(planOf(each)));
+  checkOverriddenTensors(graph, plans, options.overrides);
+  if (options.compat) plans.forEach(checkOnnxruntimeNodes);
 
   const needsSamples = options.algorithms.length > 0 || options.accuracy || options.analyze;
   const samples = needsSamples ? await takeSamples(options.calibration!, graph, SAMPLES) : [];
@@ -65,20 +70,16 @@ export async function quantizeStatic(
   };
   const ladder = { ...options, formats: new Formats(options), plan: planOf, samples, prescribe };
   const algorithms = await runAlgorithms(graph, 'before calibration', ladder);
-  const calibration = await rangesOf(graph, planOf(graph), options);
+  const calibration = await rangesOf(graph, planOf, options);
   warnings.push(...warningsOf(calibration));
   onProgress?.({ phase: 'quantize', done: 0, total: 1 });
   // What int8 is judged by: the float model as it was calibrated.
   const reference = options.accuracy || options.analyze ? graph.clone() : undefined;
   algorithms.push(...(await runAlgorithms(graph, 'after calibration', ladder)));
 
-  const insert = async (into: Graph, plan: QuantPlan): Promise<TensorReport[]> => {
-    await observeMissing(reference ?? graph, plan, calibration, options);
-    const observed = plan.observed.flatMap((value) => {
-      const range = calibration.ranges.get(value.name);
-      return range ? [[value, range] as const] : [];
-    });
-    return insertQdq(into, plan, new Map(observed), options);
+  const insert = async (into: Graph, excluded?: ReadonlySet<string>): Promise<Inserted> => {
+    await observeMissing(reference ?? graph, planOf(into, excluded), calibration, options);
+    return insertEverywhere(into, (each) => planOf(each, excluded), calibration, options);
   };
   const accuracy =
     options.accuracy &&
@@ -91,21 +92,15 @@ export async function quantizeStatic(
       onAttempt: (done) => onProgress?.({ phase: 'revert', done, total: undefined }),
       async quantizeWithout(excluded) {
         const copy = graph.clone();
-        await insert(copy, planOf(copy, excluded));
+        await insert(copy, excluded);
         return copy;
       },
     }));
   if (accuracy && !accuracy.reached) {
     warnings.push(`The accuracy asked for is out of reach: ${accuracy.after} instead of ${accuracy.wanted}.`);
   }
-  const plan = planOf(graph, new Set(accuracy?.reverted));
-  const quantizedNodes: Record<string, number> = {};
-  for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
-  const floatNodes = plan.floatNodes.map(
-    ({ node, reason }): FloatNodeReport => ({ name: node.name, op: node.op, reason }),
-  );
-  const tensors = await insert(graph, plan);
-  if (options.format === 'qoperator') fuseQdq(graph);
+  const { quantizedNodes, floatNodes, tensors } = await insert(graph, new Set(accuracy?.reverted));
+  if (options.format === 'qoperator') inEveryGraph(graph, (each) => fuseQdq(each));
   const analysis =
     options.analyze &&
     (await analyze(reference!, graph, samples, {
@@ -140,13 +135,44 @@ export async function quantizeStatic(
   };
 }
 
-/** Plans the graph or a copy of it, with some nodes left in float. */
+/** What became of the nodes and tensors of a graph and its bodies. */
+type Inserted = Pick<QuantizeReport, 'quantizedNodes' | 'floatNodes' | 'tensors'>;
+
+/** Puts Q/DQ pairs into the graph and those of its bodies that ran during calibration. */
+function insertEverywhere(
+  graph: Graph,
+  planOf: (graph: Graph) => QuantPlan,
+  { ranges, unseen = NEVER_RAN }: AllRanges,
+  options: ResolvedStaticOptions,
+): Inserted {
+  const quantizedNodes: Record<string, number> = {};
+  const floatNodes: FloatNodeReport[] = [];
+  const tensors: TensorReport[] = [];
+  const formats = new Formats(options);
+  inEveryGraph(graph, (each) => {
+    const plan = planOf(each);
+    for (const { node, reason } of plan.floatNodes) floatNodes.push({ name: node.name, op: node.op, reason });
+    if (each !== graph && observedOf(plan, formats).some(({ name }) => !ranges.has(name))) {
+      for (const { name, op } of plan.nodes.keys()) floatNodes.push({ name, op, reason: unseen });
+      return;
+    }
+    for (const { op } of plan.nodes.keys()) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
+    const observed = plan.observed.flatMap((value) => {
+      const range = ranges.get(value.name);
+      return range ? [[value, range] as const] : [];
+    });
+    tensors.push(...insertQdq(each, plan, new Map(observed), options));
+  });
+  return { quantizedNodes, floatNodes, tensors };
+}
+
+/** Plans the graph, a body of it, isolated, or a copy of either, with some nodes left in float. */
 function makePlanner(
   graph: Graph,
   options: ResolvedStaticOptions,
   refusal: (node: Node) => string | undefined,
 ): (graph: Graph, reverted?: ReadonlySet<string>) => QuantPlan {
-  const refused = new Map([...graph.nodes].map((node) => [node.name, refusal(node)]));
+  const refused = new Map([...nodesOf(graph)].map((node) => [node.name, refusal(node)]));
   return (of, reverted) =>
     planQuantization(of, {
       ...options,
@@ -194,22 +220,68 @@ interface AllRanges {
   samples: number;
   engine?: 'ort' | 'q8';
   settings: WantedCalibration;
+  /** Why there are no ranges of bodies, when that is not because of the samples. */
+  unseen?: string;
 }
 
-/** The ranges that the plan asks for: those given, and from calibration those that are not. */
-async function rangesOf(graph: Graph, plan: QuantPlan, options: ResolvedStaticOptions): Promise<AllRanges> {
+/** The ranges that the plans ask for: those given, and from calibration those that are not. */
+async function rangesOf(
+  graph: Graph,
+  planOf: (graph: Graph) => QuantPlan,
+  options: ResolvedStaticOptions,
+): Promise<AllRanges> {
   const { ranges: given, calibration } = options;
-  const observed = observedOf(plan, new Formats(options));
-  const names = observed.map(({ name }) => name);
-  const known = given ? rangesFor(given, names, calibration === undefined) : new Map<string, Range>();
-  const rest = observed.filter(({ name }) => !known.has(name));
+  const formats = new Formats(options);
+  const observed = observedIn(graph, planOf, formats);
+  const known = new Map<string, Range>();
+  const own = new Set(observedOf(planOf(graph), formats));
+  if (given) {
+    // What the model itself needs must be there; bodies may not have run when the ranges were found.
+    const namesOf = (isOwn: boolean) => observed.filter((value) => own.has(value) === isOwn).map(({ name }) => name);
+    for (const [name, range] of rangesFor(given, namesOf(true), calibration === undefined)) known.set(name, range);
+    for (const name of namesOf(false)) {
+      if (!Object.hasOwn(given.tensors, name)) continue;
+      const [min, max] = given.tensors[name];
+      known.set(name, { min, max });
+    }
+  }
+  const unseen = observed.length > own.size ? unseenBodies(graph) : undefined;
+  const rest = observed.filter((value) => !known.has(value.name) && (own.has(value) || !unseen));
   if (given && (calibration === undefined || rest.length === 0)) {
     const { samples = 0, engine, tensors, model, ...settings } = given;
     return { ranges: known, nonFinite: [], samples, engine, settings };
   }
   const found = await calibrate(graph, rest, { ...options, calibration: calibration! });
   for (const [{ name }, range] of found.ranges) known.set(name, range);
-  return { ...found, ranges: known, settings: settingsOf(options) };
+  return { ...found, ranges: known, settings: settingsOf(options), ...(unseen && { unseen }) };
+}
+
+/** Bodies run in q8, which may lack an operator that the engine of the model has. */
+function unseenBodies(graph: Graph): string | undefined {
+  try {
+    checkSupport(graph);
+    return undefined;
+  } catch (error) {
+    if (error instanceof Q8Error && error.code === 'ERR_Q8_UNSUPPORTED_OP')
+      return `q8 looks into bodies by running the model, and cannot: ${error.message}`;
+    throw error;
+  }
+}
+
+/** What the plans of the graph and its bodies observe. */
+function observedIn(graph: Graph, planOf: (graph: Graph) => QuantPlan, formats: Formats): Value[] {
+  const observed = new Set(observedOf(planOf(graph), formats));
+  const names: string[] = [];
+  inEveryBody(graph, (body) => names.push(...observedOf(planOf(body), formats).map(({ name }) => name)));
+  if (names.length === 0) return [...observed];
+  // Bodies were planned with stand-ins for what they read from around them.
+  const values = new Map<string, Value>();
+  for (const { inputs, nodes } of graphsOf(graph)) {
+    for (const value of inputs) values.set(value.name, value);
+    for (const { outputs } of nodes) for (const value of outputs) if (value) values.set(value.name, value);
+  }
+  for (const name of names) observed.add(values.get(name)!);
+  return [...observed];
 }
 
 /** What is left to observe once overrides have said what they prescribe. */

@@ -3,12 +3,15 @@
  * engine finds where it has computed the tensor, so that few numbers leave it.
  */
 import type { AttributeInit } from '../graph/attributes';
-import type { Graph, Value } from '../graph/graph';
+import { graphsOf } from '../graph/bodies';
+import { type Graph, subgraphsOf, type Value } from '../graph/graph';
+import { forget, remember } from '../ops/observe';
 import { copyOf } from '../passes/give-out';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import type { ExtremesObserver, Observer } from './observers/observer';
 import { isFiniteRange } from './scale';
 import { type Feed, Tap, type TapEngine } from './tap';
+import { openQ8 } from './engines/q8';
 
 export interface Watch {
   /** Runs one sample. */
@@ -96,4 +99,61 @@ function withReductions(graph: Graph, values: readonly Value[]): { graph: Graph;
   }
   removeDeadNodes(copy);
   return { graph: copy, reductions };
+}
+
+/**
+ * Gives observers the tensors in bodies of control flow, as often as bodies run. Only q8 can look into them.
+ * @throws ERR_Q8_UNSUPPORTED_OP when q8 does not run an operator of the model.
+ */
+export async function watchBodies(
+  graph: Graph,
+  observers: ReadonlyMap<Value, Observer>,
+  threads: number,
+): Promise<Watch> {
+  const { copy, twinOf } = copyOf(graph);
+  copy.outputs.length = 0;
+  for (const node of copy.nodes) {
+    if (subgraphsOf(node).length > 0) copy.outputs.push(...node.outputs.filter((value) => value !== null));
+  }
+  const twins = new Map([...observers].map(([value, observer]) => [twinOf(value), observer]));
+  const remembered: number[] = [];
+  for (const body of graphsOf(copy)) {
+    const values = [...body.inputs, ...[...body.nodes].flatMap(({ outputs }) => outputs)];
+    for (const value of values) {
+      const observer = value && twins.get(value);
+      if (!observer) continue;
+      const number = remember(({ data }) => observer.observe(data as Float32Array));
+      remembered.push(number);
+      observeIn(body, value, number);
+    }
+  }
+  removeDeadNodes(copy);
+  const session = await openQ8(copy, { threads });
+  return {
+    observe: async (sample) => void (await session.run(sample)),
+    release: async () => {
+      remembered.forEach(forget);
+      await session.release();
+    },
+  };
+}
+
+/** All that reads `value` reads it through a node that the observer sees. */
+function observeIn(body: Graph, value: Value, observer: number): void {
+  const readers = value.consumers;
+  const seen = body.newValue(`${value.name}_observed`, value.type);
+  body.addNode({
+    name: seen.name,
+    op: 'Observe',
+    domain: 'ai.q8',
+    inputs: [value],
+    outputs: [seen],
+    attributes: { observer: { kind: 'int', value: observer } },
+  });
+  for (const node of readers) {
+    for (const [i, input] of node.inputs.entries()) if (input === value) node.setInput(i, seen);
+  }
+  for (const graph of graphsOf(body)) {
+    for (const [i, output] of graph.outputs.entries()) if (output === value) graph.outputs[i] = seen;
+  }
 }

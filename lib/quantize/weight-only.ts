@@ -2,6 +2,7 @@
  * Weight-only quantization: weights become codes of 2, 4 or 8 bits, everything is computed in float. For models whose time
  * goes into reading weights, and for files that have to be small.
  */
+import { inEveryGraph } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
 import { packedBytes, putCode } from '../ops/families/block-codes';
 import { axisOf } from '../ops/families/inference';
@@ -21,7 +22,7 @@ export interface WeightOnlyResult {
   tensors: TensorReport[];
 }
 
-/** Changes the prepared `graph`. `refusal` says why a node is not to be quantized. */
+/** Changes the prepared `graph` and its bodies, where 'gptq' rounds like 'rtn'. `refusal` says why a node is not to be quantized. */
 export async function quantizeWeightOnly(
   graph: Graph,
   options: ResolvedWeightOnlyOptions,
@@ -37,11 +38,15 @@ export async function quantizeWeightOnly(
 const WEIGHT_INPUT: Readonly<Record<string, number>> = { MatMul: 1, Gemm: 1, Conv: 1, ConvTranspose: 1, Gather: 0 };
 
 class WeightOnlyQuantizer {
-  readonly #graph: Graph;
+  readonly #root: Graph;
+  /** The one at work: the model or a body. */
+  #graph: Graph;
   readonly #options: ResolvedWeightOnlyOptions;
   readonly #refusal: (node: Node) => string | undefined;
-  /** By constant and form, so that tied weights stay one tensor. */
-  readonly #made = new Map<Value, Map<string, Value[]>>();
+  /** Constants by what they are made of and form, so that tied weights stay one tensor, in whatever graphs. */
+  readonly #made = new Map<Tensor, Map<string, Value[]>>();
+  /** By codes: what they are in the graph at work. */
+  readonly #dequantized = new Map<Value, Value>();
   readonly #tensors: TensorReport[] = [];
   /** What algorithm 'gptq' has made of the weights of nodes. */
   readonly #rounded: ReadonlyMap<Node, BlockedMatrix>;
@@ -52,6 +57,7 @@ class WeightOnlyQuantizer {
     refusal: (node: Node) => string | undefined,
     rounded: ReadonlyMap<Node, BlockedMatrix>,
   ) {
+    this.#root = graph;
     this.#graph = graph;
     this.#options = options;
     this.#refusal = refusal;
@@ -61,17 +67,21 @@ class WeightOnlyQuantizer {
   run(): WeightOnlyResult {
     const quantizedNodes: Record<string, number> = {};
     const floatNodes: FloatNodeReport[] = [];
-    for (const node of this.#graph.topologicalOrder()) {
-      const { name, op } = node;
-      const index = node.domain === '' ? WEIGHT_INPUT[op] : undefined;
-      if (index === undefined) continue;
-      const value = node.requiredInput(index);
-      // Gather picks from anything; only tables of numbers that are rows have something to gain.
-      if (op === 'Gather' && (value.constant?.type !== 'float32' || value.constant.dims.length < 2)) continue;
-      const reason = this.#refusal(node) ?? this.#visit(node, value);
-      if (reason === true) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
-      else floatNodes.push({ name, op, reason });
-    }
+    inEveryGraph(this.#root, (graph) => {
+      this.#graph = graph;
+      this.#dequantized.clear();
+      for (const node of graph.topologicalOrder()) {
+        const { name, op } = node;
+        const index = node.domain === '' ? WEIGHT_INPUT[op] : undefined;
+        if (index === undefined) continue;
+        const value = node.requiredInput(index);
+        // Gather picks from anything; only tables of numbers that are rows have something to gain.
+        if (op === 'Gather' && (value.constant?.type !== 'float32' || value.constant.dims.length < 2)) continue;
+        const reason = this.#refusal(node) ?? this.#visit(node, value);
+        if (reason === true) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
+        else floatNodes.push({ name, op, reason });
+      }
+    });
     return { quantizedNodes, floatNodes, tensors: this.#tensors };
   }
 
@@ -221,7 +231,7 @@ class WeightOnlyQuantizer {
     const axis = weight.dims.length - (matrix.isTransposed ? 1 : 2);
     // Factors stay in the node.
     const key = `blocks ${matrix.isTransposed}`;
-    const [real] = this.#once(value, key, () => {
+    const parts = this.#once(value, key, () => {
       const { rows: k, columns: n } = matrix;
       const q =
         this.#rounded.get(node) ??
@@ -247,9 +257,9 @@ class WeightOnlyQuantizer {
       );
       const scales = new Tensor('float32', list(q.scales.length, scaleOf), dims);
       const zeros = q.zeroPoints && new Tensor(dtype, list(q.scales.length, arrange(q.zeroPoints, q.blocks)), dims);
-      return [this.#pair(value.name, codes, scales, zeros, { axis, block_size: blockSize })];
+      return this.#codes(value.name, codes, scales, zeros);
     });
-    node.setInput(1, real);
+    node.setInput(1, this.#dequantize(value.name, parts, { axis, block_size: blockSize }));
     return true;
   }
 
@@ -259,41 +269,56 @@ class WeightOnlyQuantizer {
     const { dims, data } = weight;
     if (node.op === 'MatMul' && dims.length < 2) return 'its weight is a vector';
     const axis = channelAxis(node, dims.length);
-    const [real] = this.#once(value, `channels ${axis}`, () => {
+    const parts = this.#once(value, `channels ${axis}`, () => {
       const dtype = symmetric ? 'int8' : 'uint8';
       const { scale, zeroPoint } = weightScales(data, dims, { axis }, { dtype, symmetric });
       const codes = quantizeWeight(data, dims, { axis }, { scale, zeroPoint, dtype });
       this.#report(value, dtype, weight, { axis });
       const zeros = symmetric ? null : new Tensor(dtype, zeroPoint as Uint8Array, [scale.length]);
       const tensor = new Tensor<'int8' | 'uint8'>(dtype, codes as Uint8Array, dims);
-      return [this.#pair(value.name, tensor, new Tensor('float32', scale), zeros, { axis })];
+      return this.#codes(value.name, tensor, new Tensor('float32', scale), zeros);
     });
-    node.setInput(1, real);
+    node.setInput(1, this.#dequantize(value.name, parts, { axis }));
     return true;
   }
 
-  #pair(name: string, codes: Tensor, scales: Tensor, zeros: Tensor | null, attributes: Record<string, number>): Value {
+  #codes(name: string, codes: Tensor, scales: Tensor, zeros: Tensor | null): Value[] {
+    const constant = (suffix: string, tensor: Tensor): Value => this.#graph.newConstant(`${name}_${suffix}`, tensor);
+    const parts = [constant('quantized', codes), constant('scale', scales)];
+    return zeros ? [...parts, constant('zero_point', zeros)] : parts;
+  }
+
+  /**
+   * Codes, scales and zero points behind a DequantizeLinear, one in each graph. A body has constants of its own: with its
+   * optimizations onnxruntime finds no others.
+   */
+  #dequantize(name: string, parts: Value[], attributes: Record<string, number>): Value {
     const graph = this.#graph;
-    const output = graph.newValue(`${name}_DequantizeLinear_Output`, { dtype: 'float32', shape: codes.dims });
+    const [codes] = parts;
+    const made = this.#dequantized.get(codes);
+    if (made) return made;
+    const inputs = parts.map((value) =>
+      graph.parent === null ? value : graph.newConstant(value.name, value.constant as Tensor),
+    );
+    const { shape } = codes.type!;
+    const output = graph.newValue(`${name}_DequantizeLinear_Output`, { dtype: 'float32', shape });
     graph.addNode({
       name: graph.uniqueName(`${name}_DequantizeLinear`),
       op: 'DequantizeLinear',
-      inputs: [
-        graph.newConstant(`${name}_quantized`, codes),
-        graph.newConstant(`${name}_scale`, scales),
-        zeros && graph.newConstant(`${name}_zero_point`, zeros),
-      ],
+      inputs,
       outputs: [output],
       attributes: Object.fromEntries(
         Object.entries(attributes).map(([key, value]) => [key, { kind: 'int', value }] as const),
       ),
     });
+    this.#dequantized.set(codes, output);
     return output;
   }
 
   #once(value: Value, key: string, make: () => Value[]): Value[] {
-    const forms = this.#made.get(value) ?? new Map<string, Value[]>();
-    this.#made.set(value, forms);
+    const tensor = value.constant!;
+    const forms = this.#made.get(tensor) ?? new Map<string, Value[]>();
+    this.#made.set(tensor, forms);
     const made = forms.get(key) ?? make();
     forms.set(key, made);
     return made;

@@ -2,10 +2,9 @@
 import assert from 'node:assert/strict';
 import { collectSelectors } from '../../lib/cli/context';
 import { type NodeSelector, quantize } from '../../lib/quantize';
-import type { SelectionOptions } from '../../lib/quantize/select';
 import { feedsFor, ints, NETWORKS, NetworkBuilder, randomTensor } from './networks';
 
-type Selectors = { [key in keyof SelectionOptions]?: NodeSelector | readonly NodeSelector[] };
+type Selectors = { [key in 'include' | 'exclude']?: NodeSelector | readonly NodeSelector[] };
 
 const [RESIDUAL] = NETWORKS;
 

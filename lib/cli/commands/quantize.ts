@@ -85,6 +85,8 @@ export function addQuantize(program: Command, context: CommandContext): void {
         'what the model is made for: sets types and form, but for those given here',
       ).choices(['vnni', 'avx2', 'arm', 'generic', 'tensorrt', 'nnapi']),
     )
+    .option('--subgraphs', 'bodies of If and Loop too, with --compat')
+    .option('--no-subgraphs', 'bodies of If and Loop stay in float')
     .option('--fuse-transformers', 'attention, Gelu and normalized sums become operators of com.microsoft')
     .option('--no-fuse-transformers', 'the opposite, for mode dynamic')
     .option('--verify', 'open the result in onnxruntime-node and q8 before it is written')

@@ -144,6 +144,7 @@ export class Histogram {
 export class HistogramObserver implements Observer {
   readonly #histogram: Histogram;
   readonly #choose: (histogram: Histogram) => Range;
+  hasSeen = false;
 
   /** @param bound the largest magnitude, when it is known. */
   constructor(bins: number, choose: (histogram: Histogram) => Range, bound?: number) {
@@ -152,6 +153,7 @@ export class HistogramObserver implements Observer {
   }
 
   observe(data: Float32Array): void {
+    this.hasSeen = true;
     this.#histogram.add(data);
   }
 

@@ -7,8 +7,10 @@ export class MinMaxObserver implements ExtremesObserver {
   #min = Number.POSITIVE_INFINITY;
   #max = Number.NEGATIVE_INFINITY;
   sawNonFinite = false;
+  hasSeen = false;
 
   observe(data: Float32Array): void {
+    this.hasSeen = true;
     if (data.length === 0) return;
     const { allFinite, ...extremes } = finiteExtremes(data);
     this.observeExtremes(extremes);
@@ -16,6 +18,7 @@ export class MinMaxObserver implements ExtremesObserver {
   }
 
   observeExtremes({ min, max }: Range): void {
+    this.hasSeen = true;
     if (min < this.#min) this.#min = min;
     if (max > this.#max) this.#max = max;
   }
@@ -36,12 +39,14 @@ export class MovingAverageObserver implements ExtremesObserver {
   #min = 0;
   #max = 0;
   sawNonFinite = false;
+  hasSeen = false;
 
   constructor(momentum: number) {
     this.#momentum = momentum;
   }
 
   observe(data: Float32Array): void {
+    this.hasSeen = true;
     if (data.length === 0) return;
     const { allFinite, ...extremes } = finiteExtremes(data);
     this.observeExtremes(extremes);
@@ -49,6 +54,7 @@ export class MovingAverageObserver implements ExtremesObserver {
   }
 
   observeExtremes({ min, max }: Range): void {
+    this.hasSeen = true;
     const weight = Math.max(this.#momentum, 1 / ++this.#samples);
     this.#min += weight * (min - this.#min);
     this.#max += weight * (max - this.#max);

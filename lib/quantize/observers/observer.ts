@@ -4,6 +4,8 @@ import { extremesOf, isFiniteRange, type Range, rangeOf } from '../scale';
 export interface Observer {
   /** Takes in one sample. NaN and infinities are left out and remembered. */
   observe(data: Float32Array): void;
+  /** Whether there was anything to observe, be it empty. */
+  readonly hasSeen: boolean;
   /** Whether some value was NaN or infinite. */
   readonly sawNonFinite: boolean;
   /** The range that codes should cover, after all samples; [0, 0] without any. */
