@@ -24,11 +24,17 @@ else if (readFileSync(file, 'utf8') !== text) {
   process.exit(1);
 }
 
+/** An operator whose part depends on the node is shown as the plainest of them. */
+function quantizationOf(quant) {
+  if (typeof quant === 'function') return `${QUANTIZED.agnostic}, or its own`;
+  return quant ? QUANTIZED[quant.kind] : 'stays as it is';
+}
+
 function render() {
   const sorted = [...OPERATORS].sort((a, b) => compare(a.domain, b.domain) || compare(a.type, b.type));
   const rows = sorted.map(({ type, domain, since, quant, lower }) => {
     const name = domain === '' ? type : `${domain}.${type}`;
-    return `| ${name} | ${since.join(', ')} | ${lower ? 'yes' : 'no'} | ${quant ? QUANTIZED[quant.kind] : 'stays as it is'} |`;
+    return `| ${name} | ${since.join(', ')} | ${lower ? 'yes' : 'no'} | ${quantizationOf(quant)} |`;
   });
   return `# Operators
 

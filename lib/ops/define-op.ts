@@ -156,7 +156,8 @@ export interface OpDefinition {
   inferShape(context: InferContext): ValueType[];
   /** The meaning, in plain TypeScript: the oracle of tests, constant folding, and the fall-back. Never mutates inputs. */
   run(inputs: (Tensor | null)[], context: RunContext): Tensor[];
-  readonly quant?: QuantTrait;
+  /** Its part in quantization, which may depend on the node. */
+  readonly quant?: QuantTrait | ((node: Node) => QuantTrait);
   /** Emits native steps and returns true; returns false when this node (attributes, types, ranks) has no native road. */
   lower?(context: LowerContext): boolean;
 }

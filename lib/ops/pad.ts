@@ -2,7 +2,7 @@
 import type { Node } from '../graph/graph';
 import type { Tensor } from '../tensor/tensor';
 import { allocate, bytesOf, type DType } from '../tensor/dtype';
-import { defineOp } from './define-op';
+import { defineOp, type QuantTrait } from './define-op';
 import { axisOf, modelError, unknownShape } from './families/inference';
 import { existingLayout, isNative, physicalAxis, physicalOrder } from './families/lowering';
 import { pickAlong, split3 } from './families/strided';
@@ -75,21 +75,35 @@ function fillBytes(node: Node, opset: number, dtype: DType, constant: Tensor | u
   return new Uint8Array(element.buffer, 0, bytesOf(dtype));
 }
 
-/** Zero has a code in every quantization. */
-function padsZero(node: Node): boolean {
+/** What is put around the input; undefined when that is computed. */
+function paddedValue(node: Node): number | undefined {
   const value = node.input(2);
-  return value
-    ? value.constant !== undefined && Number(value.constant.data[0]) === 0
-    : node.attributes.float('value', 0) === 0;
+  if (value) return value.constant && Number(value.constant.data[0]);
+  return node.attributes.float('value', 0);
+}
+
+const MOVES: QuantTrait = { kind: 'agnostic' };
+/** The result has a scale that covers the value, and lends it to the input where nobody else reads that. */
+const ADDS_A_VALUE: QuantTrait = { kind: 'elementwise', inputs: [0], selects: 'optional' };
+const STAYS: QuantTrait = {
+  ...MOVES,
+  when: (node) =>
+    paddedValue(node) === undefined ? 'it pads with a computed value' : 'it pads with what stands for an infinity',
+};
+/** As for operands in front of a Softmax: nothing that is a number of the network is that large. */
+const LARGEST_VALUE = 1e4;
+
+/** Zero has a code in every quantization. */
+function traitOf(node: Node): QuantTrait {
+  const value = paddedValue(node);
+  if (modeOf(node) !== 'constant' || value === 0) return MOVES;
+  return value !== undefined && Math.abs(value) < LARGEST_VALUE ? ADDS_A_VALUE : STAYS;
 }
 
 export const Pad = defineOp({
   type: 'Pad',
   since: [2, 11, 13, 18, 19, 21],
-  quant: {
-    kind: 'agnostic',
-    when: (node) => modeOf(node) !== 'constant' || padsZero(node) || 'it pads with a value that may have no code',
-  },
+  quant: traitOf,
   inferShape(context) {
     const { node, opset } = context;
     const { dtype, shape } = context.input(0);

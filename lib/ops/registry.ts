@@ -1,7 +1,7 @@
 /** Finding operators by name. An unknown one is a case to handle, not an error: passes and the quantizer look past it. */
 import { didYouMean, Q8Error } from '../errors';
 import type { Node } from '../graph/graph';
-import type { OpDefinition } from './define-op';
+import type { OpDefinition, QuantTrait } from './define-op';
 import { OPERATORS } from './index';
 
 const BY_NAME = new Map(OPERATORS.map((operator) => [`${operator.domain}:${operator.type}`, operator]));
@@ -14,6 +14,12 @@ export function opDefinition(domain: string, type: string): OpDefinition | undef
 /** The operator of a node, if q8 has it. */
 export function lookupOp(node: Node): OpDefinition | undefined {
   return opDefinition(node.domain, node.op);
+}
+
+/** How the operator of a node takes part in quantization; undefined when it has none to take. */
+export function quantTraitOf(node: Node): QuantTrait | undefined {
+  const quant = lookupOp(node)?.quant;
+  return typeof quant === 'function' ? quant(node) : quant;
 }
 
 /** Types of all operators, for did-you-mean. */

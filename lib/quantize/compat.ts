@@ -6,7 +6,7 @@
 import { expected } from '../errors';
 import type { Node } from '../graph/graph';
 import type { QuantTrait } from '../ops/define-op';
-import { lookupOp } from '../ops/registry';
+import { quantTraitOf } from '../ops/registry';
 import { type CodeDType, codeRange } from '../tensor/dtype';
 import type { QuantPlan } from './plan';
 import type { Representation } from './representation';
@@ -37,7 +37,7 @@ const QOPERATOR_TRAITS: Readonly<Record<string, QuantTrait>> = {
     'Add AveragePool Concat GlobalAveragePool LeakyRelu Mul Sigmoid'.split(' ').map((op) => [op, ELEMENTWISE]),
   ),
   ...Object.fromEntries(
-    'Flatten MaxPool Resize Reshape Split Squeeze Transpose Unsqueeze'.split(' ').map((op) => [op, AGNOSTIC]),
+    'Flatten MaxPool Pad Resize Reshape Split Squeeze Transpose Unsqueeze'.split(' ').map((op) => [op, AGNOSTIC]),
   ),
 };
 
@@ -59,7 +59,7 @@ const AS_USUAL: Readonly<Record<Format, ReadonlySet<string>>> = {
     'Relu',
     'Softmax',
   ]),
-  qoperator: new Set(['Clip', 'Conv', 'Gemm', 'MatMul', 'Pad', 'Relu', 'Softmax']),
+  qoperator: new Set(['Clip', 'Conv', 'Gemm', 'MatMul', 'Relu', 'Softmax']),
 };
 
 /** Quantized whatever makes their inputs. */
@@ -71,10 +71,10 @@ const FORCED: Readonly<Record<Format, ReadonlySet<string>>> = {
 /** How the tool quantizes a node; undefined when it leaves it in float. */
 export function onnxruntimeTrait(node: Node, format: Format, nnapiSigmoid: boolean): QuantTrait | undefined {
   if (node.domain !== '') return undefined;
-  if (format === 'qoperator' && nnapiSigmoid && node.op === 'Sigmoid') return lookupOp(node)?.quant;
+  if (format === 'qoperator' && nnapiSigmoid && node.op === 'Sigmoid') return quantTraitOf(node);
   if (format === 'qoperator' && isTable(node)) return TABLE;
   const own = format === 'qdq' ? QDQ_TRAITS[node.op] : QOPERATOR_TRAITS[node.op];
-  return own ?? (AS_USUAL[format].has(node.op) ? lookupOp(node)?.quant : undefined);
+  return own ?? (AS_USUAL[format].has(node.op) ? quantTraitOf(node) : undefined);
 }
 
 export function isForced(node: Node, format: Format): boolean {

@@ -8,7 +8,7 @@ import type { Graph, Node } from '../graph/graph';
 import { inferShapes } from '../graph/infer';
 import { fuseQdq } from '../passes/fuse-qdq';
 import { isDequantize, isQuantize, paramsOf } from '../passes/qdq-pairs';
-import { lookupOp } from '../ops/registry';
+import { lookupOp, quantTraitOf } from '../ops/registry';
 import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
 
 export interface QatResult {
@@ -43,7 +43,7 @@ export function importQat(graph: Graph, format: 'qoperator' | 'qdq'): QatResult 
     if (isQuantize(node) || isDequantize(node)) continue;
     const { name, op } = node;
     if (!floating.has(keyOf(node))) quantizedNodes[op] = (quantizedNodes[op] ?? 0) + 1;
-    else if (lookupOp(node)?.quant) floatNodes.push({ name, op, reason: NOT_FUSED });
+    else if (quantTraitOf(node)) floatNodes.push({ name, op, reason: NOT_FUSED });
   }
   return { quantizedNodes, floatNodes, tensors };
 }

@@ -2,7 +2,7 @@
 import { Q8Error } from '../errors';
 import { graphsOf, inEveryBody, inEveryGraph, nodesOf } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
-import { lookupOp } from '../ops/registry';
+import { quantTraitOf } from '../ops/registry';
 import { fuseQdq } from '../passes/fuse-qdq';
 import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
 import { checkSupport } from '../runtime/check-support';
@@ -202,7 +202,7 @@ export function participation(
   options: ResolvedStaticOptions,
 ): Pick<PlanOptions, 'traitOf' | 'isForced' | 'pullUp' | 'clampsStayFloat' | 'operators' | 'shareScales'> {
   const { compat, format, activationSymmetric, nnapiSigmoid, operators, shareScales } = options;
-  if (!compat) return { traitOf: (node) => lookupOp(node)?.quant, operators, shareScales };
+  if (!compat) return { traitOf: quantTraitOf, operators, shareScales };
   return {
     traitOf: (node) => onnxruntimeTrait(node, format, nnapiSigmoid),
     isForced: (node) => isForced(node, format),

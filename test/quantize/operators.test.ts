@@ -144,6 +144,18 @@ const CASES: Case[] = [
     (mode): Case => ({ op: 'Pad', what: mode, becomes: 'Pad', build: onX('Pad', [padding], { mode: text(mode) }) }),
   ),
   { op: 'Pad', what: 'wrap', becomes: 'Pad', opset: 19, build: onX('Pad', [padding], { mode: text('wrap') }) },
+  { op: 'Pad', what: 'with a number', becomes: 'Pad', build: onX('Pad', [padding, scalar(0.7)]) },
+  { op: 'Pad', what: 'with a number out of range', becomes: 'Pad', build: onX('Pad', [padding, scalar(-5)]) },
+  {
+    op: 'Pad',
+    what: 'with a number, twice',
+    becomes: 'Pad',
+    build(net, x) {
+      const [number, pads] = [net.constant('number', scalar(1.5)), net.constant('pads', padding)];
+      const first = net.node('Pad', 'first', [x, pads, number]);
+      return net.node('Pad', 'y', [net.node('LeakyRelu', 'leaky', [first]), pads, number]);
+    },
+  },
   {
     op: 'Pad',
     what: 'with a shared constant',

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Value } from '../../lib/graph/graph';
 import { inferShapes } from '../../lib/graph/infer';
-import { lookupOp } from '../../lib/ops/registry';
+import { lookupOp, quantTraitOf } from '../../lib/ops/registry';
 import { fuseQdq } from '../../lib/passes/fuse-qdq';
 import { insertQdq } from '../../lib/quantize/insert-qdq';
 import { type PlanOptions, planQuantization } from '../../lib/quantize/plan';
@@ -17,7 +17,7 @@ function plan(net: NetworkBuilder, options: Partial<PlanOptions> = {}) {
     operators: 'integer',
     shareScales: 'free',
     refusal: () => undefined,
-    traitOf: (node) => lookupOp(node)?.quant,
+    traitOf: quantTraitOf,
     ...options,
   });
   return {
