@@ -134,7 +134,7 @@ class Planner {
       if (this.#nodes.has(node) || QUANTIZERS.has(node.op)) continue;
       const verdict = this.#consider(node);
       if (verdict === true) continue;
-      if (node.outputs.some((value) => value?.type === undefined || isFloat(value)))
+      if (node.outputs.some((value) => value?.type === undefined || isReal(value)))
         this.#floatNodes.set(node, verdict);
       if (verdict === NO_CODES && this.#options.traitOf(node)?.kind === 'agnostic') waiting.push(node);
     }
@@ -498,6 +498,12 @@ function axisOf({ axis }: ComputeTrait, node: Node, rank: number): number | unde
 
 function isFloat(value: Value): boolean {
   return (value.constant?.type ?? value.type?.dtype) === 'float32';
+}
+
+/** Of any precision: whoever looks for a node that stayed float wants to find it. */
+function isReal(value: Value): boolean {
+  const dtype = value.constant?.type ?? value.type?.dtype;
+  return dtype === 'float32' || dtype === 'float16' || dtype === 'bfloat16' || dtype === 'float64';
 }
 
 function typeReason(what: string, value: Value): string {
