@@ -36,6 +36,7 @@ export {
   type PreparedModel,
   type PrepareOptions,
   prepareModel,
+  prepareModelFile,
   type QatQuantizeOptions,
   type WeightOnlyQuantizeOptions,
   type QuantizeFileOptions,

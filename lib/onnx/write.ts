@@ -23,6 +23,23 @@ export interface WriteOptions {
   externalData?: boolean | ExternalDataOptions;
 }
 
+/**
+ * Refuses to write a model over the files that it is read from: tensors are fetched from them while it is written.
+ * @throws ERR_Q8_INVALID_ARGUMENT
+ */
+export function keepFiles(inputs: readonly string[], output: string, { externalData }: WriteOptions): void {
+  const location = typeof externalData === 'object' ? externalData.location : undefined;
+  const side = path.join(path.dirname(output), location ?? `${path.basename(output)}.data`);
+  const kept = new Set(inputs.map(realPathOf));
+  for (const target of [output, side]) {
+    if (kept.has(realPathOf(target))) throw expected('a file that is no part of the input', 'the output', target);
+  }
+}
+
+function realPathOf(file: string): string {
+  return fs.existsSync(file) ? fs.realpathSync(file) : path.resolve(file);
+}
+
 /** Bytes left for everything that is not a tensor when choosing between one file and two. */
 const HEADROOM = 64 * 2 ** 20;
 

@@ -1,8 +1,7 @@
 /** What quantize() would do with a model, without data and without doing it. */
 import { inEveryGraph } from '../graph/bodies';
 import type { Node } from '../graph/graph';
-import type { FloatNodeReport, QuantizeReport, SettingReport } from '../report/quantize-report';
-import type { CodeDType } from '../tensor/dtype';
+import type { FloatNodeReport, QuantizeReport, SettingReport, TensorReport } from '../report/quantize-report';
 import { Formats } from './formats';
 import { quantize } from './index';
 import { loadGraph } from './load';
@@ -13,8 +12,10 @@ import { participation } from './static';
 /** A weight of a node, and how many scales its codes will have: one, one per channel, or one per block. */
 export interface PlannedWeight {
   name: string;
-  type: CodeDType;
+  type: TensorReport['type'];
   scales: 'tensor' | 'channel' | 'block';
+  /** Elements of a block. */
+  block?: number;
 }
 
 export interface PlannedNode {
@@ -41,6 +42,11 @@ export interface QuantizationPlan {
   nodes?: PlannedNode[];
   /** In mode 'static': tensors whose ranges calibration will find. */
   calibrated?: string[];
+  /** In mode 'static': tensors whose codes have the scale of another one, by name. */
+  sharedScales?: Record<string, string>;
+  /** In the other modes: the constants that become codes, and the sizes of the model, which need no data. */
+  weights?: PlannedWeight[];
+  bytes?: QuantizeReport['bytes'];
 }
 
 /**
@@ -52,7 +58,8 @@ export interface QuantizationPlan {
 export async function explain(model: string | Uint8Array, options: QuantizeOptions): Promise<QuantizationPlan> {
   if (options?.mode !== 'static') {
     const { report } = await quantize(model, options);
-    const { mode, format, activationType, weightType, settings, quantizedNodes, floatNodes } = report;
+    const { mode, format, activationType, weightType, settings, quantizedNodes, floatNodes, tensors, bytes } = report;
+    const weights = tensors.filter(({ kind }) => kind === 'weight');
     return {
       mode,
       format,
@@ -61,6 +68,13 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
       ...(settings && { settings }),
       quantizedNodes,
       floatNodes,
+      weights: weights.map(({ name, type, scale, block }) => ({
+        name,
+        type,
+        scales: block ? 'block' : scale.length > 1 ? 'channel' : 'tensor',
+        ...(block && { block }),
+      })),
+      bytes,
     };
   }
   const resolved = resolveOptions({ ...options, calibration: options.calibration ?? [] }) as ResolvedStaticOptions;
@@ -86,6 +100,11 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
       floatNodes.map(({ node: { name, op }, reason }) => ({ name, op, reason })),
     ),
     nodes: planned.map(([node, roles]) => describeNode(node, roles, formats)),
+    sharedScales: Object.fromEntries(
+      plans.flatMap(({ activations }) =>
+        [...activations].flatMap(([value, head]) => (value === head ? [] : [[value.name, head.name]])),
+      ),
+    ),
     calibrated: [...new Set(plans.flatMap(({ observed }) => observed.map(({ name }) => name)))],
   };
 }
@@ -100,7 +119,8 @@ function describeNode(node: Node, { inputs, outputs }: NodePlan, formats: Format
     if (role.kind === 'activation') read.push(name);
     if (role.kind !== 'weight' || !constant) continue;
     const { dtype, granularity } = formats.weight(name, constant.dims.length, node.op, role);
-    weights.push({ name, type: dtype, scales: granularity?.block ? 'block' : granularity ? 'channel' : 'tensor' });
+    const scales = granularity?.block ? 'block' : granularity ? 'channel' : 'tensor';
+    weights.push({ name, type: dtype, scales, ...(granularity?.block && { block: granularity.block }) });
   }
   return { name: node.name, op: node.op, inputs: read, weights, outputs: outputs.map(({ name }) => name) };
 }

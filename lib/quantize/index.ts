@@ -2,15 +2,13 @@
  * quantize(): float ONNX model in, int8 ONNX model out. Reading, preparing and writing are the same in all modes; what lies
  * between is a file for each mode.
  */
-import { existsSync, realpathSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
 import { expected } from '../errors';
 import type { Graph, Node } from '../graph/graph';
 import { graphToProto } from '../graph/to-proto';
 import { digestOf } from '../onnx/digest';
 import type { ModelProto } from '../onnx/proto';
-import { modelSize, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
+import { keepFiles, modelSize, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
 import { fuseTransformers } from '../passes';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import type { QuantizeReport } from '../report/quantize-report';
@@ -48,7 +46,7 @@ export type {
   WeightOnlyQuantizeOptions,
 } from './options';
 export type { NodeDescription, NodeSelector, RegionSelector } from './select';
-export { type PreparedModel, type PrepareOptions, prepareModel } from './prepare-model';
+export { type PreparedModel, type PrepareOptions, prepareModel, prepareModelFile } from './prepare-model';
 export type { CalibrationRanges, RangesSource } from './ranges';
 export type { CpuTargetName, TargetName } from './targets';
 export { type CalibrationTableOptions, writeCalibrationTable } from './tensorrt-table';
@@ -80,13 +78,8 @@ export async function quantize(model: string | Uint8Array, options: QuantizeOpti
   return { model: bytes, ...result };
 }
 
-export interface QuantizeFileOptions {
-  /**
-   * Whether large tensors go to a side file beside the output (its name + ".data"), and which. Default: only when the model
-   * would not fit in 2 GiB.
-   */
-  externalData?: WriteOptions['externalData'];
-}
+/** Whether large tensors go to a side file beside the output. Default: only when the model would not fit in 2 GiB. */
+export type QuantizeFileOptions = WriteOptions;
 
 /** What {@link quantizeFile} tells. */
 export interface QuantizeFileResult extends Omit<QuantizeResult, 'model'> {
@@ -111,12 +104,7 @@ export async function quantizeFile(
   if (typeof model !== 'string') throw expected('a path', 'the model', model);
   if (typeof output !== 'string' || output === '') throw expected('a path', 'the output', output);
   const { proto, sideFiles, ...result } = await quantizeToProto(model, resolved);
-  const location = typeof externalData === 'object' ? externalData.location : undefined;
-  const side = join(dirname(output), location ?? `${basename(output)}.data`);
-  const inputs = new Set([model, ...sideFiles].map(realPathOf));
-  for (const target of [output, side]) {
-    if (inputs.has(realPathOf(target))) throw expected('a file that is no part of the input', 'the output', target);
-  }
+  keepFiles([model, ...sideFiles], output, { externalData });
   const files = await writeModelFile(proto, output, { externalData });
   if (resolved.verify) {
     await verifyModel(output, nodeNames(proto)).catch(async (error) => {
@@ -129,10 +117,6 @@ export async function quantizeFile(
 
 function nodeNames(proto: ModelProto): Set<string> {
   return new Set(proto.graph?.node?.map(({ name }) => name ?? ''));
-}
-
-function realPathOf(path: string): string {
-  return existsSync(path) ? realpathSync(path) : resolve(path);
 }
 
 type QuantizedProto = Omit<QuantizeResult, 'model'> & { proto: ModelProto; sideFiles: readonly string[] };

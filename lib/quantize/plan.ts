@@ -134,8 +134,7 @@ class Planner {
       if (this.#nodes.has(node) || QUANTIZERS.has(node.op)) continue;
       const verdict = this.#consider(node);
       if (verdict === true) continue;
-      if (node.outputs.some((value) => value?.type === undefined || isReal(value)))
-        this.#floatNodes.set(node, verdict);
+      if (node.outputs.some((value) => value?.type === undefined || isReal(value))) this.#floatNodes.set(node, verdict);
       if (verdict === NO_CODES && this.#options.traitOf(node)?.kind === 'agnostic') waiting.push(node);
     }
     // Moving codes is cheaper than moving floats: what only feeds quantized nodes is quantized before the move.

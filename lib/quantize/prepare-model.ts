@@ -3,7 +3,8 @@ import { checkOptionKeys, expected } from '../errors';
 import { graphFromProto } from '../graph/from-proto';
 import { graphToProto } from '../graph/to-proto';
 import { readModel } from '../onnx/read';
-import { writeModel } from '../onnx/write';
+import type { ModelProto } from '../onnx/proto';
+import { keepFiles, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
 import { prepare } from '../passes';
 import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
 import { forgetLoaded } from '../tensor/tensor';
@@ -35,7 +36,37 @@ export interface PreparedModel {
  * read or upgraded.
  */
 export async function prepareModel(model: string | Uint8Array, options: PrepareOptions = {}): Promise<PreparedModel> {
-  checkOptionKeys(options, new Set(['opset', 'baseDirectory']), 'prepareModel()');
+  const { proto, sideFiles: _, ...result } = await prepareToProto(model, options, 'prepareModel()');
+  const bytes = writeModel(proto);
+  forgetLoaded();
+  return { model: bytes, ...result };
+}
+
+/**
+ * {@link prepareModel}, from file to file: large tensors are read and written one at a time.
+ *
+ * @throws ERR_Q8_INVALID_ARGUMENT also when a file of the input would be overwritten.
+ */
+export async function prepareModelFile(
+  model: string,
+  output: string,
+  { externalData, ...options }: PrepareOptions & WriteOptions = {},
+): Promise<Omit<PreparedModel, 'model'> & { files: string[] }> {
+  if (typeof model !== 'string') throw expected('a path', 'the model', model);
+  if (typeof output !== 'string' || output === '') throw expected('a path', 'the output', output);
+  const { proto, sideFiles, ...result } = await prepareToProto(model, options, 'prepareModelFile()');
+  keepFiles([model, ...sideFiles], output, { externalData });
+  const files = await writeModelFile(proto, output, { externalData });
+  forgetLoaded();
+  return { ...result, files };
+}
+
+async function prepareToProto(
+  model: string | Uint8Array,
+  options: PrepareOptions,
+  where: string,
+): Promise<Omit<PreparedModel, 'model'> & { proto: ModelProto; sideFiles: readonly string[] }> {
+  checkOptionKeys(options, new Set(['opset', 'baseDirectory']), where);
   const { opset, baseDirectory } = options;
   if (typeof model !== 'string' && !(model instanceof Uint8Array))
     throw expected('a path or a Uint8Array', 'the model', model);
@@ -50,7 +81,10 @@ export async function prepareModel(model: string | Uint8Array, options: PrepareO
   const before = graph.nodes.size;
   prepare(graph);
   if (opset !== undefined) upgradeOpset(graph, opset);
-  const bytes = writeModel(graphToProto(graph));
-  forgetLoaded();
-  return { model: bytes, opset: graph.opset(), nodes: { before, after: graph.nodes.size } };
+  return {
+    proto: graphToProto(graph),
+    sideFiles: loaded.sideFiles ?? [],
+    opset: graph.opset(),
+    nodes: { before, after: graph.nodes.size },
+  };
 }

@@ -138,6 +138,24 @@ describe('the command q8', function () {
     assert.equal(q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'dynamic', '--random', '1']).status, 2);
     const prepared = report('float.onnx', '-o', 'prepared.onnx', '--prepare-only');
     assert.ok(prepared.nodes.after < prepared.nodes.before);
+    const bits = ['--mode', 'weightOnly', '--bits', '8', '--block-size', '16', '--symmetric', '--include', 'type:Gemm'];
+    const blocks = report('float.onnx', '-o', 'blocks.onnx', ...bits, '--accuracy-level', '1', '--verify');
+    assert.deepEqual(blocks.quantizedNodes, { Gemm: 1 });
+    assert.deepEqual([blocks.tensors[0].type, blocks.tensors[0].block], ['uint8', 16]);
+    const rounded = ['--mode', 'weightOnly', '--algorithm', 'gptq', '--random', '2'];
+    assert.equal(report('float.onnx', '-o', 'gptq.onnx', ...rounded, '--include', 'type:Gemm').mode, 'weightOnly');
+    for (const wrong of [
+      ['--bits', '3'],
+      ['--block-size', '17'],
+      ['--algorithm', 'hqq', '--format', 'qdq'],
+    ]) {
+      const refused = q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'weightOnly', ...wrong]);
+      assert.equal(refused.status, 1, refused.stderr);
+      assert.match(refused.stderr, /^error: Expected .* for the option .* received/);
+    }
+    const side = report('float.onnx', '-o', 'side.onnx', '--prepare-only', '--external-data');
+    assert.deepEqual(side.nodes, prepared.nodes);
+    assert.ok(existsSync(join(folder, 'side.onnx.data')));
     const { status, stderr } = q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'qat', '--format', 'qdq']);
     assert.equal(status, 1);
     assert.match(stderr, /Expected QuantizeLinear and DequantizeLinear nodes/);
@@ -194,6 +212,19 @@ describe('the command q8', function () {
     assert.deepEqual(plan.quantizedNodes, real.quantizedNodes);
     assert.deepEqual(plan.floatNodes, real.floatNodes);
     assert.ok(plan.nodes.length > 0 && plan.calibrated.length > 0);
+    const blocks = q8([
+      'quantize',
+      'float.onnx',
+      '--dry-run',
+      '--mode',
+      'weightOnly',
+      '--bits',
+      '8',
+      '--block-size',
+      '64',
+    ]);
+    assert.match(blocks.stdout, /uint8 per block of 64/);
+    assert.match(blocks.stdout, /Size .* -> /);
   });
 
   it('says what a target sets, and what flags set instead', () => {

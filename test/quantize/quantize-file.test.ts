@@ -6,8 +6,8 @@ import * as path from 'node:path';
 import * as ort from 'onnxruntime-node';
 import { digestOf } from '../../lib/onnx/digest';
 import { decodeModel, readModel, readModelSync } from '../../lib/onnx/read';
-import { writeModelFile } from '../../lib/onnx/write';
-import { type QuantizeOptions, quantize, quantizeFile } from '../../lib/quantize';
+import { writeModel, writeModelFile } from '../../lib/onnx/write';
+import { prepareModel, prepareModelFile, type QuantizeOptions, quantize, quantizeFile } from '../../lib/quantize';
 import { graphFromProto } from '../../lib/graph/from-proto';
 import { runOrt, runOwn } from './judges';
 import { NetworkBuilder, randomTensor } from './networks';
@@ -21,6 +21,11 @@ function network(): Uint8Array {
   const inner = builder.node('MatMul', 'inner', [relu, builder.weight('w2', [256, 128], 0.1)]);
   builder.output(builder.node('Gemm', 'y', [inner, builder.weight('w3', [128, 256], 0.1)]));
   return builder.bytes();
+}
+
+/** A model with its side file, as bytes. */
+async function loaded(file: string): Promise<Uint8Array> {
+  return writeModel((await readModel(file)).model);
 }
 
 describe('quantizeFile', () => {
@@ -100,6 +105,43 @@ describe('quantizeFile', () => {
     await assert.rejects(quantizeFile(input, path.join(folder, 'x.onnx'), options), /no part of the input/);
     await assert.rejects(quantizeFile(input, input, { mode: 'dynamic' }), /no part of the input/);
     assert.ok(!fs.existsSync(path.join(folder, 'x.onnx')));
+  });
+
+  it('opens what it has written when told so, and leaves nothing behind that does not open', async () => {
+    const good = path.join(folder, 'verified.onnx');
+    const options = { mode: 'dynamic', verify: true } as const;
+    const { files } = await quantizeFile(input, good, { ...options, externalData: true });
+    assert.deepEqual(files, [good, `${good}.data`]);
+    // A custom operator that no runtime knows.
+    const net = new NetworkBuilder();
+    const x = net.input('x', ['N', 4]);
+    const odd = net.node('Odd', 'odd', [net.node('MatMul', 'product', [x, net.weight('w', [4, 4])])], {}, 'com.odd');
+    odd.type = { dtype: 'float32' };
+    net.output(odd);
+    net.graph.opsets.set('com.odd', 1);
+    const strange = path.join(folder, 'strange.onnx');
+    fs.writeFileSync(strange, net.bytes());
+    const bad = path.join(folder, 'bad.onnx');
+    await assert.rejects(quantizeFile(strange, bad, { ...options, externalData: true }), /does not open/);
+    assert.ok(!fs.existsSync(bad) && !fs.existsSync(`${bad}.data`));
+  });
+
+  it('prepares from file to file, too', async () => {
+    const whole = await prepareModel(input);
+    const one = path.join(folder, 'prepared.onnx');
+    const { files, opset, nodes } = await prepareModelFile(input, one);
+    assert.deepEqual([files, opset, nodes], [[one], whole.opset, whole.nodes]);
+    assert.deepEqual(new Uint8Array(fs.readFileSync(one)), whole.model);
+    const two = await prepareModelFile(input, path.join(folder, 'two.onnx'), { externalData: { location: 'two.bin' } });
+    assert.deepEqual(two.files, [path.join(folder, 'two.onnx'), path.join(folder, 'two.bin')]);
+    const [feed] = feeds;
+    assert.deepEqual(
+      await runOrt(new Uint8Array(fs.readFileSync(one)), feed),
+      await runOrt(await loaded(two.files[0]), feed),
+    );
+    await assert.rejects(prepareModelFile(input, input), /no part of the input/);
+    const side = { externalData: { location: 'float.onnx.data' } };
+    await assert.rejects(prepareModelFile(input, path.join(folder, 'x.onnx'), side), /no part of the input/);
   });
 
   it('refuses wrong arguments before any work', async () => {

@@ -5,7 +5,8 @@ import { basename, dirname } from 'node:path';
 import { type Command, Option } from 'commander';
 import {
   explain,
-  prepareModel,
+  type PlannedWeight,
+  prepareModelFile,
   type QuantizationPlan,
   type QuantizeOptions,
   type QuantizeReport,
@@ -41,6 +42,7 @@ type QuantizeFlags = DataFlags & {
   config?: string;
   dryRun?: boolean;
   prepareOnly?: boolean;
+  externalData?: boolean;
   report?: string;
   latency?: boolean;
   minSqnr?: number;
@@ -204,7 +206,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
         ),
       );
       const options = { ...given, mode: flags.mode } as QuantizeOptions;
-      if (flags.prepareOnly) await prepareOnly(model, flags.output, context);
+      if (flags.prepareOnly) await prepareOnly(model, flags, context);
       else if (flags.dryRun) await dryRun(model, options, context);
       else
         await run(
@@ -297,13 +299,12 @@ function refinement({ mode, report, latency, minSqnr }: QuantizeFlags): Partial<
 /** Writes the float model as the quantizer would take it. */
 async function prepareOnly(
   model: string,
-  output: string | undefined,
+  { output, externalData }: QuantizeFlags,
   { terminal, isJson }: CommandContext,
 ): Promise<void> {
   if (output === undefined) throw new UsageError('Give the place of the prepared model with --output.');
   checkOutput(model, output);
-  const { model: prepared, opset, nodes } = await prepareModel(model);
-  await writeFile(output, prepared);
+  const { opset, nodes } = await prepareModelFile(model, output, { externalData });
   if (isJson) terminal.printJson({ opset, nodes });
   else terminal.print(`${output}: opset ${opset}, ${nodes.before} -> ${nodes.after} nodes`);
 }
@@ -339,12 +340,14 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
     : [report.mode === 'qat' ? 'scales of the model' : 'float activations'];
   const pairs: [string, string][] = [
     ['Written', `${output} (${[report.mode, report.format, ...types].join(', ')})`],
-    [
-      'Size',
-      `${formatBytes(bytes.float)} -> ${formatBytes(bytes.quantized)} (${(bytes.float / bytes.quantized).toFixed(2)}x smaller)`,
-    ],
+    ['Size', formatSizes(bytes)],
     ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
   ];
+  const shared = report.tensors.filter(({ sharesScaleWith }) => sharesScaleWith !== undefined);
+  if (shared.length > 0) {
+    const list = summary(shared.map(({ name, sharesScaleWith }) => `${name} that of ${sharesScaleWith}`));
+    pairs.push(['Scales', `${shared.length} tensors have the scale of another: ${list}`]);
+  }
   if (calibration) {
     const { samples, method, engine } = calibration;
     pairs.push(['Calibrated', `${samples} samples, ${method}${engine ? `, engine ${engine}` : ''}`]);
@@ -385,30 +388,46 @@ function floatPairs(floatNodes: QuantizeReport['floatNodes']): [string, string][
 
 function formatPlan(plan: QuantizationPlan, bold: (text: string) => string): string {
   const { mode, format, activationType, weightType, quantizedNodes, floatNodes, nodes, calibrated } = plan;
+  const { sharedScales = {}, weights = [], bytes } = plan;
   const count = Object.values(quantizedNodes).reduce((sum, n) => sum + n, 0);
   const byType = Object.entries(quantizedNodes).map(([op, n]) => `${n} ${op}`);
   const types = activationType ? `, activations ${activationType}, weights ${weightType}` : '';
   const pairs: [string, string][] = [
     ['Plan', `${mode}, ${format}${types}`],
+    ...(bytes ? [['Size', formatSizes(bytes)] as [string, string]] : []),
     ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
     ...(calibrated ? [['Calibrated', `${calibrated.length} tensors`] as [string, string]] : []),
     ...floatPairs(floatNodes),
   ];
   const parts = [formatPairs(pairs, bold)];
+  const describeCodes = (name: string): string =>
+    Object.hasOwn(sharedScales, name) ? `${name} (scale of ${sharedScales[name]})` : name;
   if (nodes && nodes.length > 0) {
     const rows = nodes.map(({ name, op, inputs, weights, outputs }) => [
       name,
       op,
-      weights.map(({ type, scales }) => `${type} per ${scales}`).join(', '),
-      inputs.length === 0 && weights.length === 0 ? 'part of the node before' : outputs.join(', '),
+      weights.map(describeWeight).join(', '),
+      inputs.length === 0 && weights.length === 0 ? 'part of the node before' : outputs.map(describeCodes).join(', '),
     ]);
     parts.push(formatTable(['node', 'operator', 'weights', 'gives codes of'], rows, { styleHeader: bold }));
+  }
+  if (weights.length > 0) {
+    const rows = weights.map((weight) => [weight.name, describeWeight(weight)]);
+    parts.push(formatTable(['weight', 'codes'], rows, { styleHeader: bold }));
   }
   if (floatNodes.length > 0) {
     const rows = floatNodes.map(({ name, op, reason }) => [name, op, reason]);
     parts.push(formatTable(['stays in float', 'operator', 'because'], rows, { styleHeader: bold }));
   }
   return parts.join('\n\n');
+}
+
+function formatSizes({ float, quantized }: QuantizeReport['bytes']): string {
+  return `${formatBytes(float)} -> ${formatBytes(quantized)} (${(float / quantized).toFixed(2)}x smaller)`;
+}
+
+function describeWeight({ type, scales, block }: PlannedWeight): string {
+  return `${type} per ${scales}${block ? ` of ${block}` : ''}`;
 }
 
 function groupByReason(nodes: QuantizeReport['floatNodes']): Map<string, string[]> {
