@@ -599,6 +599,16 @@ def residual():
     return net.model([("x", TensorProto.FLOAT, [2, 3, 8, 8])], [("logits", TensorProto.FLOAT, [2, 5])])
 
 
+def corners():
+    """A constant in front of a product, and a large bias behind a scale that a Reshape shares."""
+    net = Net(17)
+    inner = net.node("MatMul", "inner", "x", net.weight("inner_w", 8, 8))
+    front = net.node("MatMul", "front", net.weight("front_w", 5, 8), inner)
+    rows = net.node("Reshape", "rows", front, net.constant("rows_shape", [30, 8], np.int64))
+    net.node("Gemm", "result", rows, net.weight("result_w", 8, 4, scale=1e-3), net.constant("result_b", [1e6, -3e5, 0.1, 0]))
+    return net.model([("x", TensorProto.FLOAT, [2, 3, 8, 8])], [("result", TensorProto.FLOAT, [30, 4])])
+
+
 def encoder():
     """EmbedLayerNormalization, Attention and LSTM, which only dynamic quantization has."""
     net, width, length, hidden = Net(17), 16, 6, 8
@@ -634,7 +644,7 @@ def operators():
             dynamic.append([{"weightType": kind, "perChannel": per_channel}, digests(made, False), op_counts(made)])
     documents["encoder"] = {"model": base64.b64encode(model.SerializeToString()).decode(), "dynamic": dynamic}
     print("encoder", len(dynamic), "dynamic")
-    for name, build in (("shapes", shapes), ("residual", residual)):
+    for name, build in (("shapes", shapes), ("residual", residual), ("corners", corners)):
         model, rng = build(), np.random.default_rng(SEED)
         onnx.checker.check_model(model)
         feeds = [{"x": rng.normal(0, 1, (2, 3, 8, 8)).astype(np.float32)} for _ in range(8)]

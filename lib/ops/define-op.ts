@@ -79,6 +79,8 @@ export interface ComputeTrait extends TraitConditions {
   axis: number | ((node: Node, weightRank: number) => number | undefined);
   /** False: one scale even where one per channel is asked for. */
   perChannel?: false;
+  /** Constants in place of activations are weights too. */
+  constantsAreWeights?: true;
   /** Inputs that take part; default: all. */
   inputs?: readonly number[];
 }

@@ -23,13 +23,13 @@ const QDQ_TRAITS: Readonly<Record<string, QuantTrait>> = {
     'Add Concat CumSum GlobalAveragePool LeakyRelu Mul Sigmoid'.split(' ').map((op) => [op, ELEMENTWISE]),
   ),
   ...Object.fromEntries(
-    'AveragePool Flatten MaxPool Resize Reshape Slice Split Squeeze Transpose Unsqueeze'
+    'AveragePool Flatten MaxPool Resize Reshape Slice Split Squeeze TopK Transpose Unsqueeze'
       .split(' ')
       .map((op) => [op, AGNOSTIC]),
   ),
   Gather: TABLE,
   GatherElements: TABLE,
-  MatMul: { kind: 'compute', weight: 1, axis: (_node, rank) => (rank > 1 ? 1 : undefined) },
+  MatMul: { kind: 'compute', weight: 1, axis: (_node, rank) => (rank > 1 ? 1 : undefined), constantsAreWeights: true },
 };
 
 const QOPERATOR_TRAITS: Readonly<Record<string, QuantTrait>> = {

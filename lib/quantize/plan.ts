@@ -257,7 +257,7 @@ class Planner {
       if (index === trait.bias) {
         if (value.constant) inputs.set(index, { kind: 'bias' });
         else if (this.#options.quantizeBias !== false) return 'its bias is not constant';
-      } else if (index === trait.weight && value.constant) {
+      } else if ((index === trait.weight || trait.constantsAreWeights) && value.constant) {
         const rank = value.constant.dims.length;
         const outputAxis = axisOf(trait, node, rank);
         const { perChannel } = this.#options;
