@@ -215,7 +215,7 @@ export type ResolvedStaticOptions = Omit<
 > &
   RefineOptions &
   Representation &
-  SelectionOptions & { ranges?: CalibrationRanges } & Settings;
+  SelectionOptions & { ranges?: CalibrationRanges; target?: TargetName } & Settings;
 
 /** What the report tells about the options. */
 interface Settings {
@@ -459,6 +459,7 @@ function resolveStatic(given: StaticQuantizeOptions): ResolvedStaticOptions {
   }
   return {
     mode: 'static',
+    target: options.target,
     ...resolveCommon(options),
     ...resolveSelection(options, false),
     ...representation,

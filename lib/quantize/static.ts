@@ -17,6 +17,7 @@ import { insertQdq } from './insert-qdq';
 import type { ResolvedStaticOptions } from './options';
 import { checkOverriddenTensors, type TensorOverride } from './overrides';
 import { type PlanOptions, planQuantization, type QuantPlan } from './plan';
+import { qnnOverrides } from './qnn';
 import { type CalibrationRanges, checkRangesOfModel, rangesFor, settingsOf, type WantedCalibration } from './ranges';
 import { needsOpset21 } from './representation';
 import type { Range } from './scale';
@@ -48,7 +49,9 @@ export async function quantizeStatic(
   digest: string,
 ): Promise<StaticResult> {
   // Algorithms may prescribe how codes of a constant are made.
-  const overrides: Record<string, TensorOverride> = { ...given.overrides };
+  const overrides: Record<string, TensorOverride> = {
+    ...(given.target === 'qnn' ? qnnOverrides(graph, given) : given.overrides),
+  };
   const options = { ...given, overrides };
   const { threads, signal, onProgress } = options;
   if (options.ranges) checkRangesOfModel(options.ranges, digest);
@@ -60,7 +63,7 @@ export async function quantizeStatic(
   }
   const plans: QuantPlan[] = [];
   inEveryGraph(graph, (each) => plans.push(planOf(each)));
-  checkOverriddenTensors(graph, plans, options.overrides);
+  checkOverriddenTensors(graph, plans, given.overrides);
   if (options.compat) plans.forEach(checkOnnxruntimeNodes);
 
   const needsSamples = options.algorithms.length > 0 || options.accuracy || options.analyze;

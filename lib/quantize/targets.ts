@@ -10,13 +10,13 @@ import type { RepresentationOptions } from './representation';
 
 /**
  * 'vnni': x86 with AVX-VNNI or AVX-512 VNNI; 'avx2': x86 without; 'arm': ARM64; 'generic': any CPU; 'tensorrt': the
- * TensorRT provider; 'nnapi': accelerators of Android.
+ * TensorRT provider; 'nnapi': accelerators of Android; 'qnn': Qualcomm's accelerators.
  */
-export type TargetName = 'vnni' | 'avx2' | 'arm' | 'generic' | 'tensorrt' | 'nnapi';
+export type TargetName = 'vnni' | 'avx2' | 'arm' | 'generic' | 'tensorrt' | 'nnapi' | 'qnn';
 /** Those that compute scales while they run. */
-export type CpuTargetName = Exclude<TargetName, 'tensorrt' | 'nnapi'>;
+export type CpuTargetName = Exclude<TargetName, 'tensorrt' | 'nnapi' | 'qnn'>;
 
-const TARGETS: readonly TargetName[] = ['vnni', 'avx2', 'arm', 'generic', 'tensorrt', 'nnapi'];
+const TARGETS: readonly TargetName[] = ['vnni', 'avx2', 'arm', 'generic', 'tensorrt', 'nnapi', 'qnn'];
 
 /** What a preset says about one option. */
 interface Choice<T> {
@@ -47,6 +47,7 @@ const CPU = {
   perChannel: { value: true, reason: 'a scale per output channel costs no time and saves accuracy' },
 } as const satisfies Preset;
 
+const QNN_TYPES = "onnxruntime's helper for QNN takes it";
 const SEVEN_BITS = 'sums of two products fit int16, so that kernels without VNNI do not saturate: exact on every CPU';
 const UNSIGNED =
   'onnxruntime saturates uint8 x int8 on AVX2; its uint8 x uint8 is exact, and all 8 bits stay (q8 is exact in both)';
@@ -129,6 +130,15 @@ const STATIC: Readonly<Record<TargetName, Preset>> = {
       reason: 'NNAPI fixes the scale of LOGISTIC at 1/256',
       fits: ({ activationType }) => activationType === undefined || activationType === 'uint8',
     },
+  },
+  qnn: {
+    format: { value: 'qdq', reason: 'QNN reads Q/DQ pairs only' },
+    operators: { value: 'all', reason: 'accelerators have no float forms: all nodes have pairs around them' },
+    activationType: { value: 'uint8', reason: QNN_TYPES },
+    weightType: { value: 'uint8', reason: QNN_TYPES, fits: ({ activationType }) => activationType !== 'int8' },
+    perChannel: { value: false, reason: 'QNN has scales per channel for convolutions only' },
+    reduceRange: { value: false, reason: 'accelerators sum in int32 and do not saturate' },
+    minRealRange: { value: 1e-4, reason: 'QNN refuses scales that are next to nothing' },
   },
 };
 

@@ -11,7 +11,7 @@ import {
 } from '../../lib';
 import { sqnr } from '../../lib/report/metrics';
 import { EXACT, runOrt, runSession } from './judges';
-import { feedsFor, NETWORKS, type TestNetwork } from './networks';
+import { feedsFor, NETWORKS, NetworkBuilder, type TestNetwork } from './networks';
 import { readGraph } from './run-graph';
 
 type Options = Omit<Partial<StaticQuantizeOptions>, 'mode'>;
@@ -203,5 +203,63 @@ describe('quantize: targets', () => {
         return true;
       });
     }
+  });
+
+  describe('qnn', () => {
+    const builder = new NetworkBuilder(21);
+    const x = builder.input('x', [2, 3, 8, 8]);
+    const conv = builder.conv('conv', x, [4, 3, 1, 1]);
+    const squashed = builder.node('Tanh', 'squashed', [conv]);
+    const product = builder.node('MatMul', 'product', [squashed, builder.weight('w', [8, 8], 0.4)]);
+    const sum = builder.node('Add', 'sum', [product, builder.node('Sigmoid', 'gate', [conv])]);
+    builder.output(builder.conv('last', sum, [2, 4, 1, 1]));
+    const net = { name: 'mixed', model: builder.bytes(), inputDims: [2, 3, 8, 8] };
+    const scaleOf = ({ tensors }: QuantizeReport, wanted: string) => {
+      const { type, scale, zeroPoint } = tensors.find(({ name }) => name === wanted)!;
+      return [type, scale, zeroPoint];
+    };
+
+    it('puts uint8 pairs around every node', async () => {
+      const { model, nodes, report } = await quantizeFor(net, { target: 'qnn' });
+      assert.deepEqual(report.floatNodes, []);
+      assert.ok(nodes.every(({ op }) => !op.startsWith('QLinear')));
+      assert.deepEqual(setting(report, 'minRealRange'), [1e-4, 'target']);
+      assert.deepEqual(setting(report, 'weightType'), ['uint8', 'target']);
+      await judge(net, model);
+    });
+
+    it('fixes the scales of Sigmoid and Tanh with 16 bits, and has one for matrices', async () => {
+      const { model, report } = await quantizeFor(net, { target: 'qnn', activationType: 'uint16', perChannel: true });
+      assert.deepEqual(scaleOf(report, 'gate'), ['uint16', [2 ** -16], [0]]);
+      assert.deepEqual(scaleOf(report, 'squashed'), ['uint16', [2 ** -15], [2 ** 15]]);
+      assert.equal(scaleOf(report, 'w')[1].length, 1);
+      assert.equal(scaleOf(report, 'conv_w')[1].length, 4);
+      assert.equal(scaleOf(report, 'w')[0], 'uint8');
+      await judge(net, model);
+      const signed = await quantizeFor(net, { target: 'qnn', activationType: 'int16', weightType: 'int8' });
+      assert.deepEqual(scaleOf(signed.report, 'squashed'), ['int16', [2 ** -15], [0]]);
+    });
+
+    it('converts what a node reads to the type that it writes', async () => {
+      const overrides = { sum: { type: 'uint16' } } as const;
+      const { model, report } = await quantizeFor(net, { target: 'qnn', overrides });
+      const of = (name: string) => report.tensors.filter((tensor) => tensor.name === name);
+      assert.deepEqual(
+        of('product').map(({ type, receivers }) => [type, receivers]),
+        [
+          ['uint8', undefined],
+          ['uint16', ['sum']],
+        ],
+      );
+      assert.deepEqual(
+        of('sum').map(({ type, receivers }) => [type, receivers]),
+        [
+          ['uint16', undefined],
+          ['uint8', ['last']],
+        ],
+      );
+      assert.equal(of('gate').length, 2);
+      await judge(net, model);
+    });
   });
 });

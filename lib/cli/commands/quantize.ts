@@ -85,7 +85,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
       new Option(
         '--target <target>',
         'what the model is made for: sets types and form, but for those given here',
-      ).choices(['vnni', 'avx2', 'arm', 'generic', 'tensorrt', 'nnapi']),
+      ).choices(['vnni', 'avx2', 'arm', 'generic', 'tensorrt', 'nnapi', 'qnn']),
     )
     .option('--subgraphs', 'bodies of If and Loop too, with --compat')
     .option('--no-subgraphs', 'bodies of If and Loop stay in float')
