@@ -8,7 +8,7 @@ import { type Graph, subgraphsOf, type Value } from '../graph/graph';
 import { Tensor } from '../tensor/tensor';
 import { openOrt, ortIsAvailable } from './engines/ort';
 import { openQ8 } from './engines/q8';
-import { entropyRange, mseRange, percentileRange } from './observers/clipping';
+import { distributionRange, entropyRange, mseRange, percentileRange } from './observers/clipping';
 import { HistogramObserver } from './observers/histogram';
 import { MinMaxObserver, MovingAverageObserver } from './observers/minmax';
 import { type ExtremesObserver, finiteExtremes, type Observer } from './observers/observer';
@@ -178,6 +178,8 @@ function makeObserver(options: ObserverOptions, bound: number | undefined): Obse
       return new HistogramObserver(bins, (histogram) => entropyRange(histogram, symmetric), bound);
     case 'mse':
       return new HistogramObserver(bins, (histogram) => mseRange(histogram, symmetric), bound);
+    case 'distribution':
+      return new HistogramObserver(bins, (histogram) => distributionRange(histogram, symmetric), bound);
   }
 }
 

@@ -35,7 +35,8 @@ export type CalibrationData =
 
 export type EngineName = 'auto' | 'ort' | 'q8';
 
-const CALIBRATION_METHODS: readonly CalibrationMethod[] = ['minmax', 'movingAverage', 'percentile', 'entropy', 'mse'];
+const HISTOGRAM_METHODS: readonly CalibrationMethod[] = ['percentile', 'entropy', 'mse', 'distribution'];
+const CALIBRATION_METHODS: readonly CalibrationMethod[] = ['minmax', 'movingAverage', ...HISTOGRAM_METHODS];
 
 export interface QuantizeProgress {
   /**
@@ -105,10 +106,10 @@ export interface StaticQuantizeOptions extends SelectQuantizeOptions, Representa
   calibrationMethod?: CalibrationMethod;
   /** For 'percentile': the percentage of values within the range; half of the rest is cut at either end. Default 99.99. */
   percentile?: number;
-  /** For 'percentile', 'entropy' and 'mse': least number of bins for magnitudes, 256 to 65536. Default 2048. */
+  /** For 'percentile', 'entropy', 'mse' and 'distribution': least number of bins for magnitudes, 256 to 65536. Default 2048. */
   bins?: number;
   /**
-   * For 'percentile', 'entropy' and 'mse': samples are read twice, and `bins` bins divide the largest magnitude exactly, instead
+   * For 'percentile', 'entropy', 'mse' and 'distribution': samples are read twice, and `bins` bins divide the largest magnitude exactly, instead
    * of that many up to twice as many a power of two. Default false.
    */
   exactBins?: boolean;
@@ -552,10 +553,10 @@ function resolveMethod(
   options: StaticQuantizeOptions,
   method: CalibrationMethod,
 ): { percentile: number; bins: number; exactBins: boolean; momentum: number } {
-  const users: [key: 'percentile' | 'bins' | 'exactBins' | 'momentum', methods: CalibrationMethod[]][] = [
+  const users: [key: 'percentile' | 'bins' | 'exactBins' | 'momentum', methods: readonly CalibrationMethod[]][] = [
     ['percentile', ['percentile']],
-    ['bins', ['percentile', 'entropy', 'mse']],
-    ['exactBins', ['percentile', 'entropy', 'mse']],
+    ['bins', HISTOGRAM_METHODS],
+    ['exactBins', HISTOGRAM_METHODS],
     ['momentum', ['movingAverage']],
   ];
   for (const [key, methods] of users) {

@@ -94,6 +94,7 @@ export function settingsOf(options: {
       return { method, percentile, bins, ...exact, symmetric };
     case 'entropy':
     case 'mse':
+    case 'distribution':
       return { method, bins, ...exact, symmetric };
   }
 }

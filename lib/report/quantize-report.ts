@@ -4,9 +4,10 @@ import type { Analysis } from './analysis';
 
 /**
  * How ranges are derived from observed values. 'minmax': all values; 'movingAverage': the mean of the samples' extremes;
- * 'percentile': all but the rarest large values; 'entropy': the least information lost; 'mse': the least squared error.
+ * 'percentile': all but the rarest large values; 'entropy': the least information lost; 'mse': the least squared error;
+ * 'distribution': the least error expected of a normal or Laplace distribution of their deviation.
  */
-export type CalibrationMethod = 'minmax' | 'movingAverage' | 'percentile' | 'entropy' | 'mse';
+export type CalibrationMethod = 'minmax' | 'movingAverage' | 'percentile' | 'entropy' | 'mse' | 'distribution';
 
 /** How one tensor of the float model is represented. */
 export interface TensorReport {

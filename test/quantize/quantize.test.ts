@@ -208,7 +208,7 @@ describe('quantize', () => {
     ]);
   });
 
-  for (const calibrationMethod of ['movingAverage', 'percentile', 'entropy', 'mse'] as const) {
+  for (const calibrationMethod of ['movingAverage', 'percentile', 'entropy', 'mse', 'distribution'] as const) {
     it(`calibrates by ${calibrationMethod}: samples of any shape, in one pass`, async () => {
       let narrower = false;
       for (const net of NETWORKS) {
@@ -232,7 +232,7 @@ describe('quantize', () => {
     });
   }
 
-  for (const calibrationMethod of ['percentile', 'entropy', 'mse'] as const) {
+  for (const calibrationMethod of ['percentile', 'entropy', 'mse', 'distribution'] as const) {
     it(`reads samples twice for exact bins: ${calibrationMethod}`, async () => {
       const [net] = NETWORKS;
       const progress: number[] = [];

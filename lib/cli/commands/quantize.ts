@@ -125,12 +125,19 @@ export function addQuantize(program: Command, context: CommandContext): void {
     .option('--reduce-range', '7-bit weights, for runtimes whose kernels saturate')
     .addOption(
       new Option('--calibration-method <method>', 'how ranges follow from data')
-        .choices(['minmax', 'movingAverage', 'percentile', 'entropy', 'mse'])
+        .choices(['minmax', 'movingAverage', 'percentile', 'entropy', 'mse', 'distribution'])
         .default('minmax'),
     )
     .option('--percentile <number>', 'for percentile: percentage of values within a range (default 99.99)', parseNumber)
-    .option('--bins <count>', 'for percentile, entropy and mse: bins of the histograms (default 2048)', parseCount)
-    .option('--exact-bins', 'for percentile, entropy and mse: read data twice, so that bins divide the range exactly')
+    .option(
+      '--bins <count>',
+      'for percentile, entropy, mse and distribution: bins of the histograms (default 2048)',
+      parseCount,
+    )
+    .option(
+      '--exact-bins',
+      'for percentile, entropy, mse and distribution: read data twice, so that bins divide the range exactly',
+    )
     .option('--momentum <number>', 'for movingAverage: least weight of a new sample (default 0.01)', parseNumber)
     .addOption(
       new Option('--engine <engine>', 'what runs the float model').choices(['auto', 'ort', 'q8']).default('auto'),

@@ -168,3 +168,61 @@ function leastFraction(errorAt: (fraction: number) => number): number {
 function within({ min, max }: Histogram, bound: number): Range {
   return { min: Math.max(min, -bound), max: Math.min(max, bound) };
 }
+
+/** Kurtosis half-way between that of a normal distribution (3) and that of a Laplace distribution (6). */
+const HEAVY_TAILS = 4.5;
+
+/**
+ * The range with the least error expected of a distribution of which only the moments are used: normal, or Laplace when its
+ * tails are heavy. mean +- t * deviation for both signs; [0, t * deviation] for values of one sign, which are taken for
+ * half of a distribution about 0. t minimizes saturation plus rounding (Banner et al., ACIQ, 2018): 3.92 standard deviations or
+ * 9.89 mean deviations for both signs. Zeros, which have a code in any case, say nothing about the others.
+ */
+export function distributionRange(histogram: Histogram, symmetric: boolean): Range {
+  const { counts, half, width, nonZeros, min, max } = histogram;
+  if (nonZeros === 0) return { min: 0, max: 0 };
+  const average = (of: (value: number) => number): number => {
+    let sum = 0;
+    counts.forEach((count, i) => {
+      if (count > 0) sum += count * of((i + 0.5 - half) * width);
+    });
+    return sum / nonZeros;
+  };
+  const oneSided = !symmetric && (min >= 0 || max <= 0);
+  const mean = oneSided || symmetric ? 0 : average((x) => x);
+  const variance = average((x) => (x - mean) ** 2);
+  const isHeavy = average((x) => (x - mean) ** 4) > HEAVY_TAILS * variance ** 2;
+  // Error of rounding by the square of the bound: step^2 / 12.
+  const rounding = (oneSided ? 1 : 4) / (12 * STEPS * STEPS);
+  const bound = isHeavy
+    ? laplaceBound(rounding) * average((x) => Math.abs(x - mean))
+    : normalBound(rounding) * Math.sqrt(variance);
+  return { min: Math.max(min, Math.min(mean - bound, 0)), max: Math.min(max, Math.max(mean + bound, 0)) };
+}
+
+/** Where 2 exp(-t) + c t^2 is least: t exp(t) = 1 / c. */
+function laplaceBound(c: number): number {
+  return rootOf((t) => t + Math.log(t) + Math.log(c));
+}
+
+/** Where 2 * integral over x > t of (x - t)^2 p(x), plus c t^2, is least, for the density p of a normal distribution. */
+function normalBound(c: number): number {
+  const STEP = 1 / 64;
+  const excess = (t: number): number => {
+    let sum = 0;
+    for (let x = t + STEP / 2; x < t + 8; x += STEP) sum += (x - t) * Math.exp((-x * x) / 2);
+    return (sum * STEP) / Math.sqrt(2 * Math.PI);
+  };
+  return rootOf((t) => c * t - 2 * excess(t));
+}
+
+/** Of a function that grows, between 1/2 and 32. */
+function rootOf(f: (t: number) => number): number {
+  let [low, high] = [0.5, 32];
+  for (let i = 0; i < 40; i++) {
+    const middle = (low + high) / 2;
+    if (f(middle) < 0) low = middle;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,10 +1,11 @@
 /** Percentile, entropy and mean squared error on histograms, against their definitions applied to the raw values. */
 import assert from 'node:assert/strict';
-import { entropyRange, mseRange, percentileRange } from '../../../lib/quantize/observers/clipping';
+import { distributionRange, entropyRange, mseRange, percentileRange } from '../../../lib/quantize/observers/clipping';
 import { Histogram } from '../../../lib/quantize/observers/histogram';
 import { quantizeCode } from '../../../lib/ops/families/quantization';
 import { type Range, scaleOfRange } from '../../../lib/quantize/scale';
-import { DISTRIBUTIONS, normal, ragged } from './distributions';
+import { DISTRIBUTIONS, normal, ragged, relu } from './distributions';
+import { random } from '../networks';
 
 function histogramOf(values: Float32Array, bins = 2048, bound?: number): Histogram {
   const histogram = new Histogram(bins, bound);
@@ -139,5 +140,61 @@ describe('empty and zero tensors', () => {
       }
       assert.deepEqual(percentileRange(histogram, 99.99, false), { min: 0, max: 0 });
     }
+  });
+});
+
+describe('distributionRange', () => {
+  /** Laplace about 0 with mean deviation 1. */
+  function laplace(count: number, seed: number): Float32Array {
+    const next = random(seed);
+    return Float32Array.from({ length: count }, () => {
+      const u = (next() + 1) / 2;
+      return u < 0.5 ? Math.log(2 * u + 1e-12) : -Math.log(2 - 2 * u + 1e-12);
+    });
+  }
+
+  function about(values: Float32Array) {
+    const mean = values.reduce((sum, x) => sum + x, 0) / values.length;
+    const of = (f: (x: number) => number): number => values.reduce((sum, x) => sum + f(x - mean), 0) / values.length;
+    return { mean, standard: Math.sqrt(of((x) => x * x)), absolute: of(Math.abs) };
+  }
+
+  const close = (actual: number, expected: number): void =>
+    assert.ok(Math.abs(actual - expected) < 0.01 * Math.abs(expected), `${actual}, not ${expected}`);
+
+  it('covers 3.92 standard deviations of a normal distribution, and 9.89 mean deviations of a heavy one', () => {
+    const bell = normal(50_000, 1).map((x) => 2 * x + 1);
+    // Beyond what is covered on either side, but too few to make the tails heavy.
+    bell[17] = 1 + 6 * about(bell).standard;
+    bell[18] = 1 - 6 * about(bell).standard;
+    const { mean, standard } = about(bell);
+    const range = distributionRange(histogramOf(bell), false);
+    close(range.max - mean, 3.92 * standard);
+    close(mean - range.min, 3.92 * standard);
+    const heavy = laplace(200_000, 2);
+    const { max, min } = distributionRange(histogramOf(heavy), true);
+    close(max, 9.89 * about(heavy).absolute);
+    assert.equal(min, -max);
+  });
+
+  it('loses hardly more than the best range where the distribution is one of these', () => {
+    for (const values of [normal(20_000, 1), relu(normal(20_000, 3)), laplace(20_000, 5), relu(laplace(20_000, 6))]) {
+      const histogram = histogramOf(values);
+      const least = Math.min(...ranges(histogram).map((range) => meanSquaredError(values, range, false)));
+      const error = meanSquaredError(values, distributionRange(histogram, false), false);
+      assert.ok(error < 1.25 * least, `${error}, at least ${least}`);
+    }
+  });
+
+  it('never leaves what was seen, holds zero, and takes nothing for zero', () => {
+    for (const [name, values] of DISTRIBUTIONS) {
+      const histogram = histogramOf(values);
+      for (const symmetric of [false, true]) {
+        const { min, max } = distributionRange(histogram, symmetric);
+        assert.ok(min >= histogram.min && max <= histogram.max, name);
+        assert.ok(max > min, name);
+      }
+    }
+    assert.deepEqual(distributionRange(histogramOf(new Float32Array(9)), false), { min: 0, max: 0 });
   });
 });
