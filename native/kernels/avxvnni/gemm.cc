@@ -35,6 +35,11 @@ struct Dot {
     acc = _mm256_dpbusd_avx_epi32(acc, a, b);
 #endif
   }
+
+  static void multiply_add_halves(__m256i& lo, __m256i& hi, __m256i a, __m256i b_lo, __m256i b_hi) {
+    multiply_add(lo, a, b_lo);
+    multiply_add(hi, a, b_hi);
+  }
 };
 
 }  // namespace

@@ -10,10 +10,13 @@
 ///     static constexpr bool kBounded;  // exact only for bounded weights
 ///     static __m256i load_b(const int8_t* p);  // 8 columns x kKr of a row of packed B
 ///     static void multiply_add(__m256i& acc, __m256i a, __m256i b);
+///     static void multiply_add_halves(__m256i& lo, __m256i& hi, __m256i a, __m256i b_lo,
+///                                     __m256i b_hi);
 ///     static void multiply_add_row(__m256i& lo, __m256i& hi, __m256i a, const int8_t* b);
 ///   };
 ///
-/// multiply_add_row takes a row of B from memory; only forms for bounded weights have it.
+/// multiply_add_row takes a row of B from memory; forms for bounded weights have it, the others
+/// multiply_add_halves.
 ///
 /// Registers of the 6x16 tile: 12 accumulators + 2 B + 1 A, and one is left for a product. Bounded:
 /// 12 accumulators + 1 A + 1 product + the constant that sums pairs.
@@ -182,9 +185,7 @@ Q8_ALWAYS_INLINE void multiply_panel(Panel (&acc)[kRows][kPanels], size_t p, con
     __asm__("" : "+x"(b_lo), "+x"(b_hi));
 #endif
     unroll<0, kRows>([&](auto r) Q8_INLINE_LAMBDA {
-      const __m256i a_word = _mm256_set1_epi32(load_a(r));
-      D::multiply_add(acc[r][p].lo, a_word, b_lo);
-      D::multiply_add(acc[r][p].hi, a_word, b_hi);
+      D::multiply_add_halves(acc[r][p].lo, acc[r][p].hi, _mm256_set1_epi32(load_a(r)), b_lo, b_hi);
     });
   }
 }
