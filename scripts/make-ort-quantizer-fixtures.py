@@ -631,6 +631,34 @@ def encoder():
     return model
 
 
+def bodies():
+    """Two branches that share a weight with each other and with the graph around them."""
+    def branch(name, *nodes):
+        return helper.make_graph(list(nodes), name, [], [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, [2, 8])])
+
+    net = Net(17)
+    tied, own = net.weight("tied", 8, 8), net.weight("own", 8, 8)
+    stem = net.node("MatMul", "stem", "x", net.weight("stem_w", 8, 8))
+    condition = net.node("Greater", "condition", net.node("ReduceMean", "mean", "x", keepdims=0), net.constant("zero", 0))
+    yes = branch("yes", helper.make_node("MatMul", [stem, tied], ["yes_y"], "yes_product"))
+    no = branch("no", helper.make_node("MatMul", [stem, own], ["no_h"], "no_first"), helper.make_node("MatMul", ["no_h", tied], ["no_y"], "no_second"))
+    net.nodes.append(helper.make_node("If", [condition], ["chosen"], "branch", then_branch=yes, else_branch=no))
+    net.node("MatMul", "result", "chosen", tied)
+    return net.model([("x", TensorProto.FLOAT, [2, 8])], [("result", TensorProto.FLOAT, [2, 8])])
+
+
+def flat(model):
+    """A model whose graph has the nodes and initializers of its bodies, too."""
+    merged = onnx.ModelProto()
+    merged.CopyFrom(model)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                merged.graph.node.extend(attribute.g.node)
+                merged.graph.initializer.extend(attribute.g.initializer)
+    return merged
+
+
 def operators():
     documents = {}
     model = encoder()
@@ -644,6 +672,18 @@ def operators():
             dynamic.append([{"weightType": kind, "perChannel": per_channel}, digests(made, False), op_counts(made)])
     documents["encoder"] = {"model": base64.b64encode(model.SerializeToString()).decode(), "dynamic": dynamic}
     print("encoder", len(dynamic), "dynamic")
+    model = bodies()
+    onnx.checker.check_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        source, output = (str(Path(folder) / file) for file in ("float.onnx", "int8.onnx"))
+        onnx.save(model, source)
+        dynamic = []
+        for kind, per_channel, inside in itertools.product(("int8", "uint8"), (False, True), (False, True)):
+            quantize_dynamic(source, output, per_channel=per_channel, weight_type=QUANT_TYPES[kind], extra_options={"EnableSubgraph": inside})
+            made = flat(onnx.load(output))
+            dynamic.append([{"weightType": kind, "perChannel": per_channel, "subgraphs": inside}, digests(made, False), op_counts(made)])
+    documents["bodies"] = {"model": base64.b64encode(model.SerializeToString()).decode(), "dynamic": dynamic}
+    print("bodies", len(dynamic), "dynamic")
     for name, build in (("shapes", shapes), ("residual", residual), ("corners", corners)):
         model, rng = build(), np.random.default_rng(SEED)
         onnx.checker.check_model(model)

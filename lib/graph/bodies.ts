@@ -72,3 +72,31 @@ export function isolated(body: Graph, edit: () => void): void {
     }
   }
 }
+
+/**
+ * Moves nodes out of bodies as long as they read nothing that is made there, so that a loop computes them once; nodes that
+ * then read the same in the same place become one. For nodes without attributes. Linear, times the depth.
+ */
+export function moveOut(graph: Graph, isMovable: (node: Node) => boolean): void {
+  for (const owner of [...graph.nodes]) {
+    for (const body of subgraphsOf(owner)) {
+      moveOut(body, isMovable);
+      const inputs = new Set(body.inputs);
+      const isOuter = (value: Value | null): boolean =>
+        !value || !(inputs.has(value) || (value.producer && body.nodes.has(value.producer)));
+      for (const node of [...body.nodes]) {
+        if (!isMovable(node) || !node.inputs.every(isOuter)) continue;
+        body.removeNode(node);
+        const twin = node.input(0)?.consumers.find((other) => graph.nodes.has(other) && isTwin(node, other));
+        const { name, op, domain, inputs: read, outputs, attributes } = node;
+        if (!twin) graph.addNode({ name, op, domain, inputs: read, outputs, attributes });
+        else for (const [i, value] of outputs.entries()) if (value) body.replaceAllUses(value, twin.outputs[i]!);
+      }
+    }
+  }
+}
+
+function isTwin(a: Node, b: Node): boolean {
+  const isSame = (value: Value | null, i: number): boolean => value === b.input(i);
+  return a.op === b.op && a.domain === b.domain && a.inputs.length === b.inputs.length && a.inputs.every(isSame);
+}

@@ -3,7 +3,7 @@
  * between nodes everything stays float. What is written here runs in every runtime that knows ai.onnx 11.
  */
 import { type AttributeInit, Attributes } from '../graph/attributes';
-import { inEveryGraph } from '../graph/bodies';
+import { inEveryGraph, moveOut } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
 import { transpose } from '../ops/families/strided';
 import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
@@ -91,6 +91,7 @@ class DynamicQuantizer {
         else if (reason) floatNodes.push({ name, op, reason });
       }
     });
+    moveOut(this.#root, ({ op }) => op === 'DynamicQuantizeLinear');
     return { quantizedNodes, floatNodes, tensors: this.#tensors };
   }
 

@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Data, Program } from '../../binding';
 import { toQ8Error } from '../binding/load';
 import { Q8Error } from '../errors';
-import type { Graph, Node, Value, ValueType } from '../graph/graph';
+import { type Graph, type Node, subgraphsOf, type Value, type ValueType } from '../graph/graph';
 import { lookupOp } from '../ops/registry';
 import { allocate } from '../tensor/dtype';
 import { sizeOf } from '../tensor/shape';
@@ -81,6 +81,17 @@ export class Executor {
 
   get planCount(): number {
     return this.#plans.size;
+  }
+
+  /** The nodes in execution order, those of bodies behind the node that has them, each with the plan it is in. */
+  *nodes(stage: Stage | undefined): Generator<[node: Node, stage: Stage | undefined], void, void> {
+    for (const node of this.#routine.order) {
+      yield [node, stage];
+      for (const graph of subgraphsOf(node)) {
+        const { executor } = this.#body(node, graph);
+        yield* executor.nodes(executor.latestPlan);
+      }
+    }
   }
 
   /**

@@ -183,12 +183,12 @@ export class InferenceSession {
 
   /**
    * The nodes as they run, with the road each takes in the plan used last; before any run, in a plan where symbolic
-   * sizes are 1, if the model allows that.
+   * sizes are 1, if the model allows that. Nodes of bodies follow the one that has them; their roads are known after a run.
    */
   get nodes(): NodeInfo[] {
     this.#checkUsable();
     const stage = this.#executor.latestPlan ?? this.#smallestPlan();
-    return this.#routine.order.map((node) => nodeInfo(node, stage));
+    return [...this.#executor.nodes(stage)].map(([node, its]) => nodeInfo(node, its));
   }
 
   /** Does nothing, as in onnxruntime-node; see {@link profile}. */

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { graphsOf, inEveryGraph, isolated, nodesOf } from '../../lib/graph/bodies';
+import { graphsOf, inEveryGraph, isolated, moveOut, nodesOf } from '../../lib/graph/bodies';
 import { Graph, Value } from '../../lib/graph/graph';
 import { Tensor } from '../../lib/tensor/tensor';
 
@@ -90,5 +90,21 @@ describe('bodies of control flow', () => {
     const seen: Graph[] = [];
     inEveryGraph(graph, (each) => seen.push(each));
     assert.deepEqual(seen, [graph, body, inner]);
+  });
+
+  it('give away nodes that read nothing of theirs, each as far as it can go, and one of several alike', () => {
+    const { graph, body, inner, y, inside } = nested();
+    const [deep, last] = [new Value('quantized'), new Value('local')];
+    inner.addNode({ name: 'far', op: 'Quantize', inputs: [y], outputs: [deep] });
+    inner.addNode({ name: 'reader', op: 'Relu', inputs: [deep], outputs: [new Value('read')] });
+    inner.addNode({ name: 'near', op: 'Quantize', inputs: [inside], outputs: [last] });
+    const outer = new Value('outer');
+    graph.addNode({ name: 'first', op: 'Quantize', inputs: [y], outputs: [outer] });
+    moveOut(graph, ({ op }) => op === 'Quantize');
+    const namesIn = (each: Graph): string[] => [...each.nodes].map(({ name }) => name);
+    assert.deepEqual(namesIn(graph), ['relu', 'shift', 'branch', 'first']);
+    assert.deepEqual(namesIn(body), ['add', 'nested', 'near']);
+    assert.deepEqual(namesIn(inner), ['deep', 'reader']);
+    assert.equal([...inner.nodes][1].input(0), outer);
   });
 });

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import { nodesOf } from '../../lib/graph/bodies';
 import { InferenceSession } from '../../lib/index';
 import { quantize, type QuantizeOptions, type StaticQuantizeOptions } from '../../lib/quantize';
 import { sqnr } from '../../lib/report/metrics';
@@ -28,6 +29,7 @@ interface DynamicNet {
 
 const FIXTURE: {
   encoder: DynamicNet;
+  bodies: DynamicNet;
   shapes: Net;
   residual: Net;
   corners: Net;
@@ -103,6 +105,22 @@ describe("operators of ONNX Runtime's quantizer", () => {
       assert.ok(quality > 60, `${quality} dB`);
     });
   }
+
+  for (const [settings, digests, counts] of FIXTURE.bodies.dynamic) {
+    it(`dynamic, bodies of If: ${Object.values(settings).join(', ')}`, async () => {
+      const options = { mode: 'dynamic', compat: 'onnxruntime', ...settings } as QuantizeOptions;
+      const { model } = await quantize(bytesOf(FIXTURE.bodies.model), options);
+      assertSame(constantsOf(model), digests, true, {});
+      const own: Record<string, number> = {};
+      for (const { op } of nodesOf(readGraph(model))) own[op] = (own[op] ?? 0) + 1;
+      assert.deepEqual(own, counts);
+    });
+  }
+
+  it('compat leaves bodies alone unless told otherwise, as the tool does', async () => {
+    const { report } = await quantize(bytesOf(FIXTURE.bodies.model), { mode: 'dynamic', compat: 'onnxruntime' });
+    assert.equal(report.quantizedNodes.MatMul, 2);
+  });
 
   it('an int8 residual network of the tool runs here to the bit, all on codes', async () => {
     const { model, x, logits } = FIXTURE.int8;

@@ -220,6 +220,13 @@ describe('quantize: bodies of control flow', () => {
     const [feed] = DECODER_FEEDS;
     const results = await session.run(feed);
     assert.deepEqual(results.all.dims, [1, 1, 12]);
+    const later = DECODER_FEEDS[2];
+    await session.run(later);
+    const inside = session.nodes.filter(({ op }) => /MatMul/.test(op));
+    assert.deepEqual(
+      inside.map(({ op, road }) => [op, road]),
+      new Array(4).fill(['QLinearMatMul', 'native']),
+    );
     await session.release();
     const { model: integer } = await quantize(DECODER, { mode: 'static', calibration: DECODER_FEEDS });
     assert.deepEqual(await runSession(model, feed), await runSession(integer, feed), 'pairs and operators are one');

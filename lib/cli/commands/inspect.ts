@@ -1,6 +1,7 @@
 /** `q8 inspect`: what is in a model, and which of it runs on native kernels. */
 import { stat } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { nodesOf } from '../../graph/bodies';
 import { graphFromProto } from '../../graph/from-proto';
 import type { Graph, Node } from '../../graph/graph';
 import { InferenceSession } from '../../index';
@@ -27,7 +28,7 @@ interface Inspection {
   /** Nodes of the file by operator; `quantized` are those that take or give 8-bit codes. */
   operators: { op: string; count: number; quantized: number }[];
   /** Nodes as q8 runs them, after folding and fusion; null when it cannot run the model (then `problem` says why). */
-  execution: { nodes: ReturnType<typeof nodesOf>; native: number; typescript: number; unknown: number } | null;
+  execution: { nodes: ReturnType<typeof nodesOfSession>; native: number; typescript: number; unknown: number } | null;
   problem?: string;
 }
 
@@ -78,7 +79,7 @@ function countConstants(graph: Graph): Inspection['constants'] {
 
 function countOperators(graph: Graph): Inspection['operators'] {
   const counts = new Map<string, { op: string; count: number; quantized: number }>();
-  for (const node of graph.nodes) {
+  for (const node of nodesOf(graph)) {
     const op = node.domain === '' ? node.op : `${node.domain}.${node.op}`;
     const entry = counts.get(op) ?? { op, count: 0, quantized: 0 };
     counts.set(op, entry);
@@ -98,7 +99,7 @@ function isQuantized(node: Node): boolean {
 async function planExecution(path: string): Promise<Pick<Inspection, 'execution' | 'problem'>> {
   try {
     const session = await InferenceSession.create(path);
-    const nodes = nodesOf(session);
+    const nodes = nodesOfSession(session);
     session.dispose();
     const count = (road: string) => nodes.filter((node) => node.road === road).length;
     return {
@@ -109,7 +110,7 @@ async function planExecution(path: string): Promise<Pick<Inspection, 'execution'
   }
 }
 
-function nodesOf(session: InferenceSession) {
+function nodesOfSession(session: InferenceSession) {
   return session.nodes.map(({ name, op, road, outputs }) => ({ name, op, road, outputs }));
 }
 
