@@ -1,5 +1,6 @@
 /**
- * Pieces of shapes as data: what Shape makes and Gather, Slice, Concat, Squeeze, Unsqueeze, Cast and Identity carry on.
+ * Pieces of shapes as data: what Shape makes and Gather, Slice, Concat, Squeeze, Unsqueeze, Reshape, Cast, Identity, sums and the
+ * Where of exporters carry on.
  * Ordinary constants cannot express [N, 3, H, W] with N unknown; lists of dimensions can, and an element picked from one
  * is a constant again when that dimension has a number.
  */
@@ -26,6 +27,7 @@ export function dimVector(node: Node, knowledge: Knowledge): readonly Dim[] | un
     case 'Cast':
     case 'Squeeze':
     case 'Unsqueeze':
+    case 'Reshape':
       // The type of the output decides about rank and dtype; only lists that stay lists or scalars come here.
       return first ? knowledge.dimsOf(first) : undefined;
     case 'Concat':
@@ -34,6 +36,11 @@ export function dimVector(node: Node, knowledge: Knowledge): readonly Dim[] | un
       return first ? gathered(knowledge.dimsOf(first), integers(node.input(1), knowledge)) : undefined;
     case 'Slice':
       return slicedByInputs(node, knowledge);
+    case 'Where':
+      return replaced(node, knowledge);
+    case 'Add':
+    case 'Sub':
+      return combined(node, knowledge);
     default:
       return undefined;
   }
@@ -75,4 +82,31 @@ function slicedByInputs(node: Node, knowledge: Knowledge): readonly Dim[] | unde
   const steps = node.input(4) ? integers(node.input(4), knowledge) : [1];
   if (!data || starts?.length !== 1 || ends?.length !== 1 || steps?.[0] !== 1) return undefined;
   return sliced(knowledge.dimsOf(data), starts[0], ends[0]);
+}
+
+/** Where(Equal(sizes, marks), others, sizes): how exporters replace the -1 of Expand. A size with a name is no mark. */
+function replaced(node: Node, knowledge: Knowledge): Dim[] | undefined {
+  const [condition, sizes] = [node.input(0)?.producer, node.input(2)];
+  if (condition?.op !== 'Equal' || !sizes || condition.input(0) !== sizes) return undefined;
+  const [marks, others] = [integers(condition.input(1), knowledge), integers(node.input(1), knowledge)];
+  const dims = knowledge.dimsOf(sizes);
+  if (!dims || marks?.length !== dims.length || others?.length !== dims.length) return undefined;
+  return dims.map((dim, i) => (dim === marks[i] ? others[i] : dim));
+}
+
+/** Sums and differences that numbers or equal names decide. */
+function combined(node: Node, knowledge: Knowledge): Dim[] | undefined {
+  const [a, b] = [0, 1].map((i) => {
+    const value = node.input(i);
+    return value ? (knowledge.dimsOf(value) ?? integers(value, knowledge)) : undefined;
+  });
+  if (!a || a.length !== b?.length) return undefined;
+  const result = a.map((dim, i): Dim | undefined => {
+    const other = b[i];
+    if (typeof dim === 'number' && typeof other === 'number') return node.op === 'Add' ? dim + other : dim - other;
+    if (other === 0) return dim;
+    if (node.op === 'Add') return dim === 0 ? other : undefined;
+    return dim === other ? 0 : undefined;
+  });
+  return result.every((dim) => dim !== undefined) ? (result as Dim[]) : undefined;
 }

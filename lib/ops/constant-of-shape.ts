@@ -13,6 +13,8 @@ export const ConstantOfShape = defineOp({
     const dtype = context.node.attributes.tensor('value')?.type ?? 'float32';
     const target = context.constant(0);
     if (target) return [{ dtype, shape: checkShape(integersOf(target)) }];
+    const dims = context.dims(0);
+    if (dims) return [{ dtype, shape: dims }];
     const rank = context.input(0).shape?.[0];
     return [{ dtype, shape: typeof rank === 'number' ? unknownShape(context, rank) : undefined }];
 

@@ -15,7 +15,9 @@ export const Range = defineOp({
   inferShape(context) {
     const { dtype } = context.input(0);
     const [start, limit, delta] = [0, 1, 2].map((i) => context.constant(i));
-    if (!start || !limit || !delta) return [{ dtype, shape: [context.unknownDim()] }];
+    // From 0 by 1 to a size that has a name: as many.
+    const size = start && delta && scalarOf(start) === 0 && scalarOf(delta) === 1 ? context.dims(1) : undefined;
+    if (!start || !limit || !delta) return [{ dtype, shape: size ?? [context.unknownDim()] }];
     return [{ dtype, shape: [countOf(scalarOf(start), scalarOf(limit), scalarOf(delta))] }];
   },
   run([start, limit, delta], { node }) {

@@ -1,8 +1,8 @@
 /** Slice (ai.onnx 1, 10, 11, 13): ranges with steps along axes; from attributes before opset 10, from inputs since. */
-import type { Node } from '../graph/graph';
+import type { Dim, Node } from '../graph/graph';
 import { stridesOf } from '../tensor/shape';
-import { defineOp } from './define-op';
-import { axesOf, axisOf, modelError, unknownShape } from './families/inference';
+import { defineOp, type InferContext } from './define-op';
+import { axesOf, axisOf, modelError, smallerOf, unknownShape } from './families/inference';
 import { existingLayout, isNative, logicalStrides, physicalOrder } from './families/lowering';
 import { stridedCopy } from './families/strided';
 import { integersOf } from './families/values';
@@ -71,6 +71,30 @@ function view(
   return out;
 }
 
+/** The shape when ranges are computed: other axes keep their size, and so many from the start of one are told by name. */
+function computedRanges(context: InferContext, shape: readonly Dim[]): Dim[] {
+  const { node } = context;
+  const [axesInput, steps] = [context.constant(3), context.constant(4)];
+  if (!axesInput && node.input(3)) return unknownShape(context, shape.length);
+  const given = context.input(1).shape?.[0];
+  if (!axesInput && typeof given !== 'number') return unknownShape(context, shape.length);
+  const axes = axesInput ? integersOf(axesInput) : Array.from({ length: given as number }, (_, i) => i);
+  const result = [...shape];
+  for (const axis of axes) result[axisOf(node, axis, shape.length)] = context.unknownDim();
+  const start = context.constant(1);
+  const isPrefix =
+    axes.length === 1 &&
+    (!node.input(4) || (steps && integersOf(steps)[0] === 1)) &&
+    start !== undefined &&
+    integersOf(start)[0] === 0;
+  if (!isPrefix) return result;
+  const axis = axisOf(node, axes[0], shape.length);
+  const [size, end] = [shape[axis], context.dims(2)?.[0]];
+  if (end === size) result[axis] = size;
+  else if (typeof size === 'number' && typeof end === 'string') result[axis] = smallerOf(size, end);
+  return result;
+}
+
 export const Slice = defineOp({
   type: 'Slice',
   since: [1, 10, 11, 13],
@@ -80,7 +104,7 @@ export const Slice = defineOp({
     const { dtype, shape } = context.input(0);
     if (!shape) return [{ dtype }];
     const ranges = rangesOf(node, opset, shape.length, (i) => context.constant(i));
-    if (!ranges) return [{ dtype, shape: unknownShape(context, shape.length) }];
+    if (!ranges) return [{ dtype, shape: computedRanges(context, shape) }];
     const result = [...shape];
     for (const [i, axis] of ranges.axes.entries()) {
       const dim = shape[axis];

@@ -50,6 +50,18 @@ export function unknownShape(context: InferContext, rank: number): Dim[] {
   return Array.from({ length: rank }, () => context.unknownDim());
 }
 
+/**
+ * The smaller of a number and a named size, as a slice of a table up to that size has. Nothing that a model may declare; but
+ * equal ones are recognized, and broadcasting with the named size gives that size: beyond the number it would fail.
+ */
+export function smallerOf(size: number, name: string): Dim {
+  return `?min(${size}, ${name})`;
+}
+
+function isSmallerOf(dim: string, name: string): boolean {
+  return /^\?min\((\d+), (.*)\)$/.exec(dim)?.[2] === name && !dim.startsWith('?min(1,');
+}
+
 /** numpy broadcasting of shapes with symbolic dimensions; undefined when some rank is unknown. */
 export function broadcastDims(context: InferContext, shapes: readonly Shape[]): Shape {
   if (shapes.some((shape) => shape === undefined)) return undefined;
@@ -71,7 +83,9 @@ export function broadcastDims(context: InferContext, shapes: readonly Shape[]): 
           );
         }
         result = dim;
-      } else if (typeof result === 'string') result = context.unknownDim();
+      } else if (typeof result === 'string' && !isSmallerOf(dim, result)) {
+        result = isSmallerOf(result, dim) ? dim : context.unknownDim();
+      }
     }
     return result;
   });
