@@ -56,6 +56,7 @@ import { HardSwish } from './hard-swish';
 import { Identity } from './identity';
 import { If } from './if';
 import { InstanceNormalization } from './instance-normalization';
+import { IsNaN } from './is-nan';
 import { LayerNormalization } from './layer-normalization';
 import { LeakyRelu } from './leaky-relu';
 import { Less } from './less';
@@ -191,6 +192,7 @@ export const OPERATORS: readonly OpDefinition[] = [
   Identity,
   If,
   InstanceNormalization,
+  IsNaN,
   LSTM,
   LayerNormalization,
   LeakyRelu,

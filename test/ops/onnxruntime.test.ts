@@ -356,6 +356,7 @@ describe('operators: onnxruntime', () => {
       inputs: [new Tensor('bool', [true, true, false, false]), new Tensor('bool', [true, false, true, false])],
       fed: [0, 1],
     });
+    await compare({ op: 'IsNaN', inputs: [new Tensor('float32', [0, Number.NaN, Number.POSITIVE_INFINITY, -1])] });
     const transposed = [random.floats([1, 6, 4, 5]), random.floats([6, 3, 2, 2]), random.floats([3])];
     await compare({ op: 'ConvTranspose', attributes: { strides: ints(2, 2) }, inputs: transposed, within: 1e-5 });
   });

@@ -26,7 +26,10 @@ describe('operators: registry', () => {
 
   it('names files after operators', () => {
     const kebab = (type: string): string =>
-      type.replace(/([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])/g, '$1$3-$2$4').toLowerCase();
+      type
+        .replace('NaN', 'Nan')
+        .replace(/([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])/g, '$1$3-$2$4')
+        .toLowerCase();
     for (const { type } of OPERATORS)
       assert.ok(fs.existsSync(path.join(FOLDER, `${kebab(type)}.ts`)), `${type} in ${kebab(type)}.ts`);
   });
