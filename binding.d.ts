@@ -572,9 +572,12 @@ export interface AttentionStep {
   scale: number;
   /** Query r sees keys up to r + keyLength - length only. */
   causal: boolean;
-  /** int32. 'keys': [batch, keyLength], a key that is not above 0 gets `maskValue` added; 'lengths': [batch], keys that count. */
+  /**
+   * int32. 'keys': [batch, keyLength], a key that is not above 0 gets `maskValue` added; 'pairs': the same for each query,
+   * [batch, length, keyLength]; 'lengths': [batch], keys that count.
+   */
   mask: BufferId | null;
-  maskKind: 'keys' | 'lengths';
+  maskKind: 'keys' | 'pairs' | 'lengths';
   maskValue: number;
   /** float32 added to scores: [length, keyLength] at b * biasBatchStride + h * biasHeadStride. */
   bias: BufferId | null;

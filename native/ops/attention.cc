@@ -67,11 +67,14 @@ class Attention final : public Step {
         mask_kind_ = MaskKind::kKeys;
       } else if (kind == "lengths") {
         mask_kind_ = MaskKind::kLengths;
+      } else if (kind == "pairs") {
+        mask_kind_ = MaskKind::kPairs;
       } else {
-        reader.fail("'keys' or 'lengths'", "maskKind");
+        reader.fail("'keys', 'lengths' or 'pairs'", "maskKind");
       }
+      const size_t rows = kind == "pairs" ? length_ : 1;
       mask_ = reader.input("mask", {DType::kInt32},
-                           kind == "keys" ? checked_product({batch_, keys_}) : batch_);
+                           kind == "lengths" ? batch_ : checked_product({batch_, rows, keys_}));
     }
     has_bias_ = !reader.is_null("bias");
     if (!has_bias_) return;
@@ -99,7 +102,7 @@ class Attention final : public Step {
   }
 
  private:
-  enum class MaskKind : uint8_t { kNone, kKeys, kLengths };
+  enum class MaskKind : uint8_t { kNone, kKeys, kLengths, kPairs };
 
   void run_head(const RunContext& context, size_t pair, size_t first, size_t last) const {
     thread_local std::vector<float> memory;
@@ -118,7 +121,7 @@ class Attention final : public Step {
                           /*transposed=*/true, keys);
     PackedBF32::pack_into(v_.row(context, b * keys_) + h * value_size_, keys_, value_size_,
                           v_.stride, /*transposed=*/false, values);
-    write_mask(context, b, mask);
+    write_mask(context, b, 0, mask);
 
     GemmF32Call call;
     call.kernels = &kernels_;
@@ -136,8 +139,10 @@ class Attention final : public Step {
       call.c = scores;
       call.ldc = keys_;
       if (!run_gemm_f32(call).ok()) return;
-      for (size_t i = 0; i < call.m; ++i)
+      for (size_t i = 0; i < call.m; ++i) {
+        if (mask_kind_ == MaskKind::kPairs) write_mask(context, b, row + i, mask);
         normalize(context, b, h, row + i, mask, scores + i * keys_);
+      }
       call.n = value_size_;
       call.segment = keys_;
       call.a = scores;
@@ -149,11 +154,12 @@ class Attention final : public Step {
     }
   }
 
-  /// What is added to the scores of every query of batch item b.
-  void write_mask(const RunContext& context, size_t b, float* mask) const {
+  /// What is added to the scores of query `row` of batch item b; but for kPairs, of every query.
+  void write_mask(const RunContext& context, size_t b, size_t row, float* mask) const {
     std::fill_n(mask, keys_, 0.0f);
-    if (mask_kind_ == MaskKind::kKeys) {
-      const int32_t* kept = context.data<const int32_t>(mask_) + b * keys_;
+    if (mask_kind_ == MaskKind::kKeys || mask_kind_ == MaskKind::kPairs) {
+      const size_t at = mask_kind_ == MaskKind::kPairs ? b * length_ + row : b;
+      const int32_t* kept = context.data<const int32_t>(mask_) + at * keys_;
       for (size_t t = 0; t < keys_; ++t) mask[t] = kept[t] > 0 ? 0.0f : mask_value_;
     } else if (mask_kind_ == MaskKind::kLengths) {
       const int32_t length = context.data<const int32_t>(mask_)[b];

@@ -114,8 +114,9 @@ function attend(step: AttentionStep, [q, k, v, mask, bias]: (Data | undefined)[]
             const left = Number(q![step.qOffset + (b * length + r) * step.qStride + h * headSize + i]);
             score += left * Number(k![step.kOffset + (b * keyLength + t) * step.kStride + h * headSize + i]);
           }
+          const row = step.maskKind === 'pairs' ? b * length + r : b;
           const isKept =
-            !mask || (step.maskKind === 'keys' ? Number(mask[b * keyLength + t]) > 0 : t < Number(mask[b]));
+            !mask || (step.maskKind === 'lengths' ? t < Number(mask[b]) : Number(mask[row * keyLength + t]) > 0);
           const at = b * step.biasBatchStride + h * step.biasHeadStride + r * keyLength + t;
           return score * step.scale + (isKept ? 0 : step.maskValue) + (bias ? Number(bias[at]) : 0);
         });
@@ -164,15 +165,19 @@ describe('program: attention', () => {
         vStride: stride,
         scale: fround(1 / Math.sqrt(headSize)),
         causal: random.below(3) === 0,
-        maskKind: random.below(2) ? 'keys' : 'lengths',
+        maskKind: (['keys', 'pairs', 'lengths'] as const)[random.below(3)],
         maskValue: -10000,
         biasBatchStride: random.below(2) ? heads * length * keyLength : 0,
         biasHeadStride: length * keyLength,
       } as const;
       const rows = floats(batch * keyLength * stride, random);
+      const maskSize = { keys: batch * keyLength, pairs: batch * length * keyLength, lengths: batch }[base.maskKind];
       const mask = random.below(3)
-        ? Int32Array.from({ length: base.maskKind === 'keys' ? batch * keyLength : batch }, () =>
-            base.maskKind === 'keys' ? random.below(2) : random.below(keyLength + 3) - 1,
+        ? Int32Array.from({ length: maskSize }, (_, at) =>
+            base.maskKind === 'lengths'
+              ? random.below(keyLength + 3) - 1
+              : // A query without any key would only show how scores are rounded beside -10000.
+                Number(at % keyLength === 0 || random.below(2)),
           )
         : undefined;
       const bias = random.below(2) ? floats(batch * heads * length * keyLength, random) : undefined;

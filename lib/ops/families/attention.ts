@@ -214,7 +214,10 @@ export interface AttentionIndices {
   bias: number;
 }
 
-/** Whether the native step can do this node: no state, and a mask of keys or lengths. */
+/** By rank of the mask. */
+const MASK_KINDS = [undefined, 'lengths', 'keys', 'pairs'] as const;
+
+/** Whether the native step can do this node: no state, and a mask of keys, of pairs or of lengths. */
 export function canLowerAttention(context: LowerContext, { mask, past, bias }: AttentionIndices): boolean {
   const { node } = context;
   const maskValue = node.input(mask);
@@ -224,7 +227,8 @@ export function canLowerAttention(context: LowerContext, { mask, past, bias }: A
   if (!maskValue) return true;
   const [batch, length] = context.shape(node.requiredInput(0));
   const shape = context.shape(maskValue).join();
-  return context.dtype(maskValue) === 'int32' && (shape === `${batch}` || shape === `${batch},${length}`);
+  const native = [`${batch}`, `${batch},${length}`, `${batch},${length},${length}`];
+  return context.dtype(maskValue) === 'int32' && native.includes(shape);
 }
 
 /** Emits the step over projected rows in `rows` [batch, length, rowWidth]. */
@@ -255,7 +259,7 @@ export function emitAttention(context: LowerContext, rows: Slot, plan: Attention
     scale,
     causal,
     mask: mask && context.slot(mask, 'row').id,
-    maskKind: mask && context.shape(mask).length === 1 ? 'lengths' : 'keys',
+    maskKind: MASK_KINDS[mask ? context.shape(mask).length : 0] ?? 'keys',
     maskValue,
     bias: bias && context.slot(bias, 'row').id,
     biasBatchStride: strides?.batchStride ?? 0,
