@@ -1,10 +1,11 @@
 /**
  * Layer normalization as exporters before opset 17 write it (ReduceMean, Sub, Pow, ReduceMean, Add, Sqrt, Div, Mul,
- * Add) becomes one operator: nine passes over memory less, and nothing in it that a quantizer could touch.
+ * Add) becomes one operator: nine passes over memory less, and nothing in it that a quantizer could touch. Scale and bias may
+ * be missing.
  */
 import { type Graph, type Node, Value } from '../graph/graph';
 import { integersOf } from '../ops/families/values';
-import type { Tensor } from '../tensor/tensor';
+import { Tensor } from '../tensor/tensor';
 import { capturedValues, floatConstant, isOp, onlyConsumer } from './matching';
 
 /** LayerNormalization exists since this opset. */
@@ -14,9 +15,11 @@ const SINCE = 17;
 interface Match {
   x: Value;
   epsilon: number;
-  scale: Value;
-  bias: Value;
-  /** From the first ReduceMean to the last Add. */
+  /** Undefined: 1. */
+  scale?: Value;
+  /** Undefined: 0. */
+  bias?: Value;
+  /** From the first ReduceMean to the last node, Div, Mul or Add. */
   nodes: Node[];
 }
 
@@ -30,11 +33,14 @@ export function fuseLayerNorm(graph: Graph): boolean {
     const last = match?.nodes.at(-1);
     if (!match || !last || captured.has(last.output)) continue;
     const result = new Value(graph.uniqueName(`${last.output.name}_layer_norm`), last.output.type);
+    const size = match.x.type!.shape!.at(-1) as number;
+    const ones = (): Tensor => new Tensor('float32', new Float32Array(size).fill(1));
+    const scale = match.scale ?? graph.newConstant(`${last.name}_scale`, ones());
     for (const node of match.nodes) if (node !== last) graph.removeNode(node);
     graph.addNode({
       name: graph.uniqueName(`${last.name}_layer_norm`),
       op: 'LayerNormalization',
-      inputs: [match.x, match.scale, match.bias],
+      inputs: [match.x, scale, ...(match.bias ? [match.bias] : [])],
       outputs: [result],
       attributes: { axis: { kind: 'int', value: -1 }, epsilon: { kind: 'float', value: match.epsilon } },
     });
@@ -59,16 +65,20 @@ function matchFrom(graph: Graph, mean: Node, captured: ReadonlySet<Value>): Matc
   if (!square || !variance || !addEpsilon || !isOp(root, 'Sqrt') || only(root) !== divide) return undefined;
   if (!isOp(divide, 'Div') || divide.input(0) !== sub.output || divide.input(1) !== root.output) return undefined;
   const epsilon = floatConstant(otherInput(addEpsilon, variance.output));
-  const multiply = only(divide);
-  const add = isOp(multiply, 'Mul') ? only(multiply) : undefined;
-  if (!multiply || !isOp(add, 'Add') || epsilon?.size !== 1) return undefined;
-  const scale = otherInput(multiply, divide.output);
-  const bias = otherInput(add, multiply.output);
   const size = x.type?.shape?.at(-1);
-  if (!scale || !bias || !isVector(floatConstant(scale), size) || !isVector(floatConstant(bias), size))
-    return undefined;
-  const nodes = [mean, sub, square, variance, addEpsilon, root, divide, multiply, add];
-  return { x, epsilon: epsilon.data[0], scale, bias, nodes };
+  if (epsilon?.size !== 1 || typeof size !== 'number') return undefined;
+  const nodes = [mean, sub, square, variance, addEpsilon, root, divide];
+  // What is not a row of constants has another meaning and stays.
+  const rowOf = (op: string): Value | undefined => {
+    const node = only(nodes[nodes.length - 1]);
+    const row = isOp(node, op) ? otherInput(node, nodes[nodes.length - 1].output) : null;
+    if (!node || !row || !isVector(floatConstant(row), size)) return undefined;
+    nodes.push(node);
+    return row;
+  };
+  const scale = rowOf('Mul');
+  const bias = rowOf('Add');
+  return { x, epsilon: epsilon.data[0], ...(scale && { scale }), ...(bias && { bias }), nodes };
 }
 
 function isMeanOfLastAxis(node: Node | undefined): node is Node {

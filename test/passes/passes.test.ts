@@ -234,6 +234,28 @@ describe('passes', () => {
     });
   }
 
+  for (const [what, parts] of [
+    ['scale', [false, true]],
+    ['bias', [true, false]],
+    ['scale and bias', [false, false]],
+  ] as const) {
+    it(`recognizes layer normalization without ${what}`, () => {
+      const b = new GraphBuilder();
+      const x = b.input('x', 'float32', [2, 3, 8]);
+      const last = { axes: ints(2), keepdims: int(1) };
+      const centered = b.node('Sub', [x, b.node('ReduceMean', [x], last)]);
+      const variance = b.node('ReduceMean', [b.node('Mul', [centered, centered])], last);
+      const deviation = b.node('Sqrt', [b.node('Add', [variance, b.constant('float32', [1e-3], [])])]);
+      let y = b.node('Div', [centered, deviation]);
+      if (parts[0]) y = b.node('Mul', [y, b.weights([8])]);
+      if (parts[1]) y = b.node('Add', [y, b.weights([8], 1, 3)]);
+      // Neither a scale nor a bias: one number for each row.
+      const graph = b.outputs([b.node('Mul', [y, b.weights([3, 1])])], FLOAT);
+      const ops = opsOf(check(graph, { x: noise([2, 3, 8]) }, fuseLayerNorm, 1e-5));
+      assert.deepEqual(ops.sort(), ['LayerNormalization', 'Mul']);
+    });
+  }
+
   for (const type of ['uint8', 'int8'] as const) {
     it(`turns chains of elementwise operators on ${type} codes into one table`, () => {
       const b = new GraphBuilder();
