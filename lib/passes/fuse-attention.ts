@@ -1,29 +1,22 @@
 /**
- * Self-attention as exporters of BERT, DistilBERT, MiniLM and ViT write it becomes com.microsoft Attention: three projections
- * of one tensor, heads split by Reshape and Transpose, scaled scores, perhaps a mask, Softmax, and the way back.
+ * Self-attention becomes com.microsoft Attention: projections of one tensor (three, or one that holds all), heads split off,
+ * scaled scores, perhaps a mask, Softmax, and the way back.
  */
+import type { AttributeInit } from '../graph/attributes';
 import { type Dim, type Graph, type Node, Value } from '../graph/graph';
-import { integersOf, scalarOf } from '../ops/families/values';
+import { integersOf } from '../ops/families/values';
 import { Tensor } from '../tensor/tensor';
-import { capturedValues, floatConstant, isOp, onlyConsumer } from './matching';
+import { type Mask, type Masked, unmask } from './attention-mask';
+import { capturedValues, castToInt32, floatConstant, isOp, isShapeReader } from './matching';
+import { type Axes, type Factor, isSameAxes, moved, rowAxes, type View, viewOf } from './projections';
 
-/** One of query, key, value, from the common input to [batch, heads, ...]. */
-interface Branch {
-  input: Value;
-  matmul: Node;
-  weight: Tensor<'float32'>;
-  bias: Tensor<'float32'> | undefined;
+/** Queries, keys and values as columns of their projections. */
+interface Heads {
   heads: number;
-  headSize: number;
-  /** Factor between projection and scores. */
-  scale: number;
-  nodes: Node[];
-}
-
-interface Mask {
-  /** [batch, keys], 1 for keys that count. */
-  keys: Value;
-  filter: number;
+  size: number;
+  /** The column of the first element of each head is offset + head * headStride; its elements are `stride` apart. */
+  headStride: number;
+  stride: number;
 }
 
 /**
@@ -51,278 +44,223 @@ function fuseAround(
 ): Node | undefined {
   const axis = softmax.attributes.int('axis', -1);
   if (axis !== -1 && axis !== 3) return undefined;
-  const only = (node: Node): Node | undefined => onlyConsumer(graph, node.output, captured);
-  const mix = only(softmax);
-  if (!isOp(mix, 'MatMul') || mix.input(0) !== softmax.output) return undefined;
-  const back = only(mix);
-  const merge = isTranspose(back, [0, 2, 1, 3]) ? only(back) : undefined;
-  if (!isOp(merge, 'Reshape') || captured.has(merge.output)) return undefined;
+  const isSeen = (value: Value): boolean => graph.isOutput(value) || captured.has(value);
+  const weights = unguarded(softmax);
+  const mix = onlyReader(weights.value);
+  if (!isOp(mix, 'MatMul') || mix.input(0) !== weights.value) return undefined;
 
-  const masked = unmask(softmax.requiredInput(0));
-  if (!masked) return undefined;
-  const scaled = unscale(masked.scores);
-  const product = scaled.value.producer;
-  if (!isOp(product, 'MatMul') || !graph.nodes.has(product)) return undefined;
-  const query = branchOf(product.requiredInput(0), [0, 2, 1, 3]);
-  const key = branchOf(product.requiredInput(1), [0, 2, 3, 1]);
-  const value = branchOf(mix.requiredInput(1), [0, 2, 1, 3]);
-  if (!query || !key || !value || value.scale !== 1) return undefined;
-  const same = [key, value].every(
-    ({ input, heads, headSize }) => input === query.input && heads === query.heads && headSize === query.headSize,
-  );
-  const width = query.heads * query.headSize;
-  const output = merge.output.type?.shape;
-  if (!same || (output && (output.length !== 3 || (typeof output[2] === 'number' && output[2] !== width))))
-    return undefined;
-  const branches = [query, key, value];
-  if (branches.some(({ matmul }) => keep(matmul))) return undefined;
-  const nodes = [...branches.flatMap((branch) => branch.nodes), product, mix, ...scaled.nodes, ...masked.nodes];
-  // What is between the projections and the result must not be seen by anybody else; else both ways would be computed.
-  if (nodes.some((node) => graph.isOutput(node.output) || captured.has(node.output))) return undefined;
+  const value = viewOf(mix.requiredInput(1));
+  const input = value?.projection.input;
+  const [batch, length] = input?.type?.shape ?? [];
+  if (!value || !input || batch === undefined || length === undefined || value.scale !== 1) return undefined;
+  const masked = unmask(softmax.requiredInput(0), batch, length);
+  const product = masked?.product.producer;
+  if (!masked || !product) return undefined;
+  const query = viewOf(product.requiredInput(0));
+  const key = viewOf(product.requiredInput(1));
+  if (!query || !key || query.projection.input !== input || key.projection.input !== input) return undefined;
+  const views = [query, key, value];
+  const parts = [
+    headsOf(query.axes, batch, length, 'queries'),
+    headsOf(key.axes, batch, length, 'keys'),
+    headsOf(value.axes, batch, length, 'queries'),
+  ];
+  const [{ heads, size } = { heads: 0, size: 0 }] = parts;
+  if (parts.some((part) => part?.heads !== heads || part.size !== size)) return undefined;
+  if (views.some(({ projection }) => keep(projection.node))) return undefined;
+  const merged = wayBack(mix, batch, length, heads, size, isSeen);
+  if (!merged) return undefined;
 
-  // Sizes that only look different are not worth a guess.
-  const isMaskOfInput = masked.mask?.keys.type?.shape?.join() === query.input.type?.shape?.slice(0, 2).join();
-  if (masked.mask && !isMaskOfInput) return undefined;
-  const mask = masked.mask && keysAsInt32(graph, masked.mask.keys, masks);
-  const result = new Value(graph.uniqueName(`${merge.output.name}_attention`), {
+  const nodes = [
+    ...views.flatMap((view) => view.nodes),
+    ...masked.nodes,
+    product,
+    softmax,
+    ...weights.nodes,
+    ...merged.nodes,
+  ];
+  if (!isPrivate(nodes, views, merged.value, isSeen)) return undefined;
+
+  const width = heads * size;
+  const result = new Value(graph.uniqueName(`${merged.value.name}_attention`), {
     dtype: 'float32',
-    shape: output ?? [...(query.input.type?.shape?.slice(0, 2) ?? []), width],
+    shape: [batch, length, width],
   });
-  const { name } = query.matmul;
-  const depth = query.weight.dims[0];
-  graph.replaceAllUses(merge.output, result);
-  for (const node of [merge, back!, mix, softmax]) graph.removeNode(node);
+  const last = merged.nodes[merged.nodes.length - 1];
+  // A matrix of all rows is one Reshape further.
+  if (merged.value.type?.shape?.length === 2) last.setInput(0, result);
+  else graph.replaceAllUses(merged.value, result);
   return graph.addNode({
-    name: graph.uniqueName(`${name}_attention`),
+    name: graph.uniqueName(`${query.projection.node.name}_attention`),
     op: 'Attention',
     domain: 'com.microsoft',
-    inputs: [
-      query.input,
-      graph.newConstant(
-        `${name}_qkv_weight`,
-        sideBySide(
-          branches.map(({ weight }) => weight),
-          depth,
-          width,
-        ),
-      ),
-      graph.newConstant(`${name}_qkv_bias`, joined(branches, width)),
-      mask ?? null,
-    ],
+    inputs: [input, ...packed(graph, views, parts as Heads[], width), seenAsInt32(graph, masked.mask, masks)],
     outputs: [result],
-    attributes: {
-      num_heads: { kind: 'int', value: query.heads },
-      scale: { kind: 'float', value: query.scale * key.scale * scaled.factor },
-      ...(masked.mask && { mask_filter_value: { kind: 'float', value: masked.mask.filter } }),
-    },
+    attributes: attributesOf(masked, heads, query.scale * key.scale),
   });
 }
 
-/**
- * Follows heads back to their projection. `perm` is the order of the axes of [batch, length, heads, size] in `value`; for keys
- * it may be reached in two steps.
- */
-function branchOf(value: Value, perm: readonly number[]): Branch | undefined {
-  const nodes: Node[] = [];
-  let { value: at, factor, nodes: scalings } = unscale(value);
-  nodes.push(...scalings);
-  let transpose = at.producer;
-  let wanted = perm;
-  if (perm[2] === 3 && isTranspose(transpose, [0, 1, 3, 2])) {
-    nodes.push(transpose);
-    const below = unscale(transpose.requiredInput(0));
-    factor *= below.factor;
-    nodes.push(...below.nodes);
-    transpose = below.value.producer;
-    wanted = [0, 2, 1, 3];
-  }
-  if (!isTranspose(transpose, wanted)) return undefined;
-  const reshape = transpose.input(0)?.producer;
-  if (!isOp(reshape, 'Reshape')) return undefined;
-  const [, , heads, headSize, ...more] = wantedDims(reshape);
-  if (!heads || !headSize || heads < 1 || headSize < 1 || more.length > 0) return undefined;
-  nodes.push(transpose, reshape);
-  ({ value: at, factor, nodes: scalings } = rescale(reshape.requiredInput(0), factor));
-  nodes.push(...scalings);
-  const width = heads * headSize;
-  const added = biasOf(at, width);
-  if (added) nodes.push(added.add);
-  const last: Node | null = (added?.rest ?? at).producer;
-  if (!isOp(last, 'MatMul')) return undefined;
-  const weight = floatConstant(last.input(1));
-  const input = last.requiredInput(0);
-  if (weight?.dims.length !== 2 || weight.dims[1] !== width) return undefined;
-  if (input.type?.shape?.length !== 3 || input.type.dtype !== 'float32' || input.constant) return undefined;
-  nodes.push(last);
-  return { input, matmul: last, weight, bias: added?.bias, heads, headSize, scale: factor, nodes };
-}
-
-/** The dimensions that a Reshape asks for, as far as they are constant; older exporters join them from pieces. */
-function wantedDims(reshape: Node): (number | undefined)[] {
-  const shape = reshape.requiredInput(1);
-  if (shape.constant) return integersOf(shape.constant);
-  const { producer } = shape;
-  if (!isOp(producer, 'Concat')) return [];
-  return producer.inputs.flatMap((piece): (number | undefined)[] => {
-    if (piece?.constant) return integersOf(piece.constant);
-    return piece?.type?.shape?.[0] === 1 ? [undefined] : [undefined, undefined];
-  });
-}
-
-/** The row of `width` elements that is added last, if there is one. */
-function biasOf(value: Value, width: number): { add: Node; bias: Tensor<'float32'>; rest: Value } | undefined {
-  const add = value.producer;
-  if (!isOp(add, 'Add')) return undefined;
-  const index = floatConstant(add.input(0)) ? 0 : 1;
-  const bias = floatConstant(add.input(index));
-  if (bias?.size !== width || bias.dims.at(-1) !== width) return undefined;
-  return { add, bias, rest: add.requiredInput(1 - index) };
-}
-
-function rescale(value: Value, factor: number): { value: Value; factor: number; nodes: Node[] } {
-  const inner = unscale(value);
-  return { ...inner, factor: factor * inner.factor };
-}
-
-/** value = factor * result, through Mul and Div by constants. */
-function unscale(value: Value): { value: Value; factor: number; nodes: Node[] } {
-  const node = value.producer;
-  if (!isOp(node, 'Mul', 'Div')) return { value, factor: 1, nodes: [] };
-  const right = floatConstant(node.input(1));
-  const left = node.op === 'Mul' ? floatConstant(node.input(0)) : undefined;
-  const constant = right ?? left;
-  if (constant?.size !== 1) return { value, factor: 1, nodes: [] };
-  const factor = scalarOf(constant);
-  const inner = unscale(node.requiredInput(right ? 0 : 1));
+function attributesOf({ factor, mask }: Masked, heads: number, scale: number): AttributeInit {
   return {
-    value: inner.value,
-    factor: inner.factor * (node.op === 'Mul' ? factor : 1 / factor),
-    nodes: [node, ...inner.nodes],
+    num_heads: { kind: 'int', value: heads },
+    scale: { kind: 'float', value: scale * factor },
+    ...(mask?.causal && { unidirectional: { kind: 'int', value: 1 } }),
+    ...(mask && { mask_filter_value: { kind: 'float', value: mask.filter } }),
   };
 }
 
-/** Scores without the mask: that of Add(scores, (1 - mask) * filter), or of Where(mask == 0, filter, scores). */
-function unmask(value: Value): { scores: Value; mask?: Mask; nodes: Node[] } | undefined {
-  const node = value.producer;
-  if (!node) return { scores: value, nodes: [] };
-  if (isOp(node, 'Add')) {
-    for (const i of [0, 1]) {
-      const mask = additiveMask(node.requiredInput(i));
-      if (mask) return { scores: node.requiredInput(1 - i), mask, nodes: [node] };
-    }
-    return undefined;
-  }
-  if (isOp(node, 'Where')) {
-    const filter = floatConstant(node.input(1));
-    const keys = filter?.size === 1 ? equalsZero(node.requiredInput(0)) : undefined;
-    return keys && filter
-      ? { scores: node.requiredInput(2), mask: { keys, filter: finite(filter.data[0]) }, nodes: [node] }
-      : undefined;
-  }
-  return { scores: value, nodes: [] };
+/** The one node that reads `value`, apart from those that ask for its shape. */
+function onlyReader(value: Value): Node | undefined {
+  const readers = value.consumers.filter((node) => !isShapeReader(node));
+  return readers.length === 1 ? readers[0] : undefined;
 }
 
-/** (1 - mask) * filter. */
-function additiveMask(value: Value): Mask | undefined {
-  const node = throughShapes(value).producer;
-  if (!isOp(node, 'Mul')) return undefined;
-  for (const i of [0, 1]) {
-    const filter = floatConstant(node.input(i));
-    const sub = throughShapes(node.requiredInput(1 - i)).producer;
-    const one = isOp(sub, 'Sub') ? floatConstant(sub.input(0)) : undefined;
-    if (!sub || filter?.size !== 1 || one?.size !== 1 || one.data[0] !== 1 || filter.data[0] >= 0) continue;
-    const keys = throughShapes(sub.requiredInput(1));
-    if (isKeys(keys)) return { keys, filter: finite(filter.data[0]) };
-  }
-  return undefined;
+/** The result of Softmax, or of Where(IsNaN(it), 0, it), which exporters write for rows without any key. */
+function unguarded(softmax: Node): { value: Value; nodes: Node[] } {
+  const value = softmax.output;
+  const test = value.consumers.find((node) => isOp(node, 'IsNaN'));
+  const guard = test && value.consumers.find((node) => isOp(node, 'Where') && node.input(0) === test.output);
+  if (!test || !guard || guard.input(2) !== value || value.consumerCount !== 2) return { value, nodes: [] };
+  return floatConstant(guard.input(1))?.data[0] === 0
+    ? { value: guard.output, nodes: [test, guard] }
+    : { value, nodes: [] };
 }
 
-/** mask of mask == 0. */
-function equalsZero(condition: Value): Value | undefined {
-  const node = throughShapes(condition).producer;
-  if (!isOp(node, 'Equal')) return undefined;
-  for (const i of [0, 1]) {
-    const constant = node.input(i)?.constant;
-    const keys = throughShapes(node.requiredInput(1 - i));
-    if (constant?.size === 1 && constant.type !== 'string' && scalarOf(constant) === 0 && isKeys(keys)) return keys;
+/** [batch, heads, length, size], or with the last two turned for keys. */
+function headsOf(axes: Axes, batch: Dim, length: Dim, order: 'queries' | 'keys'): Heads | undefined {
+  if (axes.length !== 4) return undefined;
+  const [items, heads, ...rest] = axes;
+  const [places, elements] = order === 'queries' ? rest : [rest[1], rest[0]];
+  const [wantedItems, wantedPlaces] = rowAxes(batch, length, 0);
+  if (!isSameAxes([items, places], [wantedItems, wantedPlaces])) return undefined;
+  const [head, element] = [columnsOf(heads), columnsOf(elements)];
+  return head && element && { heads: head.size, size: element.size, headStride: head.stride, stride: element.stride };
+}
+
+function columnsOf(factors: readonly Factor[]): { size: number; stride: number } | undefined {
+  if (factors.length === 0) return { size: 1, stride: 0 };
+  const [{ of, size, stride }] = factors;
+  return factors.length === 1 && of === 'column' && typeof size === 'number' ? { size, stride } : undefined;
+}
+
+/** From [batch, heads, length, size] to the tensor [batch, length, heads * size], or to its rows as one matrix, along moves. */
+function wayBack(
+  mix: Node,
+  batch: Dim,
+  length: Dim,
+  heads: number,
+  size: number,
+  isSeen: (value: Value) => boolean,
+): { value: Value; nodes: Node[] } | undefined {
+  const [items, places] = rowAxes(batch, length, 0);
+  const columns = (count: number, stride: number): Factor[] =>
+    count === 1 ? [] : [{ of: 'column', size: count, stride }];
+  const wanted: Axes = [items, places, [...columns(heads, size), ...columns(size, 1)]];
+  const nodes = [mix];
+  let axes: Axes | undefined = [items, columns(heads, size), places, columns(size, 1)];
+  for (let value = mix.output; ; ) {
+    if (isSameAxes(axes, wanted)) return { value, nodes };
+    const last = nodes[nodes.length - 1];
+    if (isSameAxes(axes, [wanted.slice(0, 2).flat(), wanted[2]])) return keepsRows(last) ? { value, nodes } : undefined;
+    const next = onlyReader(value);
+    axes = next && !isSeen(value) && next.input(0) === value ? moved(next, axes) : undefined;
+    if (!next || !axes) return undefined;
+    nodes.push(next);
+    value = next.output;
   }
-  return undefined;
+}
+
+/** Whether a Reshape gives the same from any shape of its input. */
+function keepsRows(node: Node): boolean {
+  const shape = node.input(1)?.constant;
+  return isOp(node, 'Reshape') && !(shape && integersOf(shape).includes(0));
 }
 
 /**
- * The value behind operators that only add dimensions of 1 in the middle, repeat along them, or change the type: all that
- * exporters do to a mask [batch, keys] before it meets scores [batch, heads, queries, keys].
+ * Whether nobody sees what is between the projections and the result; else both ways would be computed. Parts of one
+ * projection may be read by the other views, and shapes by anybody.
  */
-function throughShapes(value: Value): Value {
-  let at = value;
-  for (;;) {
-    const node: Node | null = at.producer;
-    if (isKeys(at) && !isOp(node, 'Cast')) return at;
-    const from = isOp(node, 'Cast', 'Unsqueeze', 'Expand', 'Reshape') ? node.requiredInput(0) : undefined;
-    // What a mask of rank 4 is expanded to are the scores.
-    const isWhole = isOp(node, 'Expand') && from?.type?.shape?.length === 4;
-    if (!from || !(isWhole || keepsBatchAndKeys(from.type?.shape, at.type?.shape))) return at;
-    at = from;
-  }
+function isPrivate(
+  nodes: readonly Node[],
+  views: readonly View[],
+  result: Value,
+  isSeen: (value: Value) => boolean,
+): boolean {
+  const inside = new Set(nodes);
+  const isRead = (value: Value): boolean =>
+    isSeen(value) || value.consumers.some((node) => !inside.has(node) && !asksForShape(node, isSeen));
+  const outputs = [...inside].flatMap((node) => node.outputs).filter((value) => value !== null && value !== result);
+  return views.every(({ projection }) => inside.has(projection.node)) && !outputs.some((value) => isRead(value!));
 }
 
-/** Whether both have the batch first and the keys last, and nothing of their own between. */
-function keepsBatchAndKeys(from: readonly Dim[] | undefined, to: readonly Dim[] | undefined): boolean {
-  if (!from || !to || from.length < 2 || to.length < from.length || to.length > 4) return false;
-  const middles = from.slice(1, -1);
-  return from[0] === to[0] && from[from.length - 1] === to[to.length - 1] && middles.every((dim) => dim === 1);
+/** Whether only the shape of what the node gives is of interest to anybody. */
+function asksForShape(node: Node, isSeen: (value: Value) => boolean): boolean {
+  if (isShapeReader(node)) return true;
+  return (
+    isOp(node, 'Transpose', 'Reshape') &&
+    !isSeen(node.output) &&
+    node.output.consumers.every((reader) => asksForShape(reader, isSeen))
+  );
 }
 
-function isKeys({ type, constant }: Value): boolean {
-  return !constant && type?.shape?.length === 2 && type.dtype !== 'string';
+/** Weight [depth, 3 * width] and bias [3 * width] of queries, keys and values side by side; the old weight, if it is that. */
+function packed(graph: Graph, views: readonly View[], parts: readonly Heads[], width: number): [Value, Value] {
+  const [{ projection }] = views;
+  const { name } = projection.node;
+  const columns = views.map(({ offset }, i) => {
+    const { heads, size, headStride, stride } = parts[i];
+    return Int32Array.from({ length: heads * size }, (_, column) => {
+      const head = Math.floor(column / size);
+      return offset + head * headStride + (column - head * size) * stride;
+    });
+  });
+  const depth = projection.weight.dims[0];
+  const bias = new Float32Array(3 * width);
+  views.forEach((view, part) => {
+    const { data } = view.projection.bias ?? {};
+    if (data)
+      columns[part].forEach((column, i) => {
+        bias[part * width + i] = data[column];
+      });
+  });
+  const biasValue = graph.newConstant(`${name}_qkv_bias`, new Tensor('float32', bias));
+  const isStored =
+    projection.weightValue &&
+    projection.weight.dims[1] === 3 * width &&
+    views.every((view) => view.projection.node === projection.node) &&
+    columns.every((part, i) => part.every((column, at) => column === i * width + at));
+  if (isStored) return [projection.weightValue!, biasValue];
+  const weight = new Float32Array(3 * depth * width);
+  views.forEach((view, part) => {
+    const { data, dims } = view.projection.weight;
+    for (let row = 0; row < depth; row++) {
+      const to = (row * 3 + part) * width;
+      for (let i = 0; i < width; i++) weight[to + i] = data[row * dims[1] + columns[part][i]];
+    }
+  });
+  return [graph.newConstant(`${name}_qkv_weight`, new Tensor('float32', weight, [depth, 3 * width])), biasValue];
 }
 
 /** The mask as the operator takes it; one conversion for all layers. */
-function keysAsInt32(graph: Graph, keys: Value, made: Map<Value, Value>): Value {
-  if (keys.type?.dtype === 'int32') return keys;
-  let cast = made.get(keys);
-  if (!cast) {
-    cast = graph.newValue(`${keys.name}_int32`, { dtype: 'int32', shape: keys.type?.shape });
+function seenAsInt32(graph: Graph, mask: Mask | undefined, made: Map<Value, Value>): Value | null {
+  if (!mask?.seen) return null;
+  const { value, ones } = mask.seen;
+  const old = made.get(value);
+  if (old) return old;
+  let seen = value;
+  if (ones.length > 0) {
+    const axes = graph.newConstant(`${value.name}_ones`, new Tensor('int64', [...ones]));
+    const shape = value.type?.shape?.filter((_, axis) => !ones.includes(axis));
+    const squeezed = graph.newValue(`${value.name}_squeezed`, { dtype: value.type!.dtype, shape });
     graph.addNode({
-      name: graph.uniqueName(`${keys.name}_Cast`),
-      op: 'Cast',
-      inputs: [keys],
-      outputs: [cast],
-      attributes: { to: { kind: 'int', value: INT32 } },
+      name: graph.uniqueName(`${value.name}_Squeeze`),
+      op: 'Squeeze',
+      inputs: [seen, axes],
+      outputs: [squeezed],
     });
-    made.set(keys, cast);
+    seen = squeezed;
   }
-  return cast;
-}
-
-/** Number of int32 in the attribute `to` of Cast. */
-const INT32 = 6;
-/** Runtimes add the filter to scores, so it must leave room. */
-const LOWEST = -1e30;
-
-function finite(filter: number): number {
-  return Math.max(filter, LOWEST);
-}
-
-function isTranspose(node: Node | null | undefined, perm: readonly number[]): node is Node {
-  return isOp(node, 'Transpose') && node.attributes.ints('perm')?.join() === perm.join();
-}
-
-/** Matrices [depth, width] as one [depth, 3 * width]. */
-function sideBySide(weights: readonly Tensor<'float32'>[], depth: number, width: number): Tensor {
-  const all = new Float32Array(3 * depth * width);
-  weights.forEach(({ data }, part) => {
-    for (let row = 0; row < depth; row++) {
-      all.set(data.subarray(row * width, (row + 1) * width), (row * 3 + part) * width);
-    }
-  });
-  return new Tensor('float32', all, [depth, 3 * width]);
-}
-
-function joined(branches: readonly Branch[], width: number): Tensor {
-  const all = new Float32Array(3 * width);
-  branches.forEach(({ bias }, part) => {
-    if (bias) all.set(bias.data, part * width);
-  });
-  return new Tensor('float32', all);
+  if (seen.type?.dtype !== 'int32') seen = castToInt32(graph, seen);
+  made.set(value, seen);
+  return seen;
 }

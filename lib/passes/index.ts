@@ -12,6 +12,7 @@ import { foldBatchNorm } from './fold-batch-norm';
 import { foldConstants } from './fold-constants';
 import { fuseActivation } from './fuse-activation';
 import { fuseAttention } from './fuse-attention';
+import { fuseEmbedLayerNorm } from './fuse-embed-layer-norm';
 import { fuseGelu } from './fuse-gelu';
 import { fuseHardSwish } from './fuse-hard-swish';
 import { fuseIntegerProducts } from './fuse-integer-products';
@@ -57,20 +58,27 @@ function* prepareInSlices(graph: Graph): Generator<void, void, void> {
 }
 
 /**
- * Brings the parts of transformers into the operators of com.microsoft: Attention, Gelu, FastGelu and
- * SkipLayerNormalization. Projections that `keep` tells stay as they are. Returns the Attention nodes.
+ * Brings the parts of transformers into the operators of com.microsoft: EmbedLayerNormalization, Attention, Gelu, FastGelu
+ * and SkipLayerNormalization. Projections and lookups that `keep` tells stay as they are. Returns the
+ * nodes that stand for several, EmbedLayerNormalization and Attention.
  */
 export function fuseTransformers(graph: Graph, keep: (node: Node) => boolean): Node[] {
   inferShapes(graph, lookupOp);
+  const fused: Node[] = [];
+  // What it makes of sizes is known by name, however they were computed.
+  inEveryGraph(graph, (each) => fused.push(...fuseEmbedLayerNorm(each, keep)));
+  if (fused.length > 0) {
+    removeDeadNodes(graph);
+    inferShapes(graph, lookupOp);
+  }
   inEveryGraph(graph, fuseGelu);
-  const attention: Node[] = [];
-  inEveryGraph(graph, (each) => attention.push(...fuseAttention(each, keep)));
+  inEveryGraph(graph, (each) => fused.push(...fuseAttention(each, keep)));
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
   inEveryGraph(graph, fuseSkipLayerNorm);
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
-  return attention;
+  return fused;
 }
 
 /**

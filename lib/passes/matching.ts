@@ -1,4 +1,4 @@
-/** Questions that passes ask of a graph before they rewrite it. */
+/** What several passes ask of a graph before they rewrite it, or do to it. */
 import { type Graph, type Node, subgraphsOf, type Value } from '../graph/graph';
 import type { Tensor } from '../tensor/tensor';
 
@@ -30,6 +30,28 @@ export function isOp(node: Node | null | undefined, ...ops: string[]): boolean {
   return !!node && (node.domain === '' || node.domain === 'ai.onnx') && ops.includes(node.op);
 }
 
+/** Whether a node only asks for the shape of its input. */
+export function isShapeReader(node: Node): boolean {
+  return isOp(node, 'Shape', 'Size');
+}
+
+/** value = factor * result, through Mul and Div by constants. */
+export function unscale(value: Value): { value: Value; factor: number; nodes: Node[] } {
+  const node = value.producer;
+  if (!isOp(node, 'Mul', 'Div')) return { value, factor: 1, nodes: [] };
+  const right = floatConstant(node.input(1));
+  const left = node.op === 'Mul' ? floatConstant(node.input(0)) : undefined;
+  const constant = right ?? left;
+  if (constant?.size !== 1) return { value, factor: 1, nodes: [] };
+  const factor = constant.data[0];
+  const inner = unscale(node.requiredInput(right ? 0 : 1));
+  return {
+    value: inner.value,
+    factor: inner.factor * (node.op === 'Mul' ? factor : 1 / factor),
+    nodes: [node, ...inner.nodes],
+  };
+}
+
 /**
  * Removes a node that hands its input 0 on unchanged. False, with nothing done, where the two values must both stay:
  * a body captures the output, or the output is public and the input has a name of its own to keep.
@@ -45,4 +67,20 @@ export function bypass(graph: Graph, node: Node, captured: ReadonlySet<Value>): 
   graph.replaceAllUses(from, to);
   graph.removeNode(node);
   return true;
+}
+
+/** Number of int32 in the attribute `to` of Cast. */
+const INT32 = 6;
+
+/** A Cast of `value` to int32, as operators of com.microsoft take ids and masks. */
+export function castToInt32(graph: Graph, value: Value): Value {
+  const cast = graph.newValue(`${value.name}_int32`, { dtype: 'int32', shape: value.type?.shape });
+  graph.addNode({
+    name: graph.uniqueName(`${value.name}_Cast`),
+    op: 'Cast',
+    inputs: [value],
+    outputs: [cast],
+    attributes: { to: { kind: 'int', value: INT32 } },
+  });
+  return cast;
 }

@@ -77,8 +77,8 @@ export interface SelectQuantizeOptions extends CommonQuantizeOptions {
    */
   subgraphs?: boolean;
   /**
-   * Whether attention, Gelu, and normalizations of sums become operators of com.microsoft before anything is quantized.
-   * Default true in mode 'dynamic' without `compat`, where it makes QAttention reachable, else false. Selectors see the
+   * Whether attention, embeddings, Gelu, and normalizations of sums become operators of com.microsoft before anything is
+   * quantized. Default true in mode 'dynamic' without `compat`, where it makes QAttention reachable, else false. Selectors see the
    * model before it.
    */
   fuseTransformers?: boolean;

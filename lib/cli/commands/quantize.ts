@@ -89,7 +89,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
     )
     .option('--subgraphs', 'bodies of If and Loop too, with --compat')
     .option('--no-subgraphs', 'bodies of If and Loop stay in float')
-    .option('--fuse-transformers', 'attention, Gelu and normalized sums become operators of com.microsoft')
+    .option('--fuse-transformers', 'attention, embeddings, Gelu and normalized sums become operators of com.microsoft')
     .option('--no-fuse-transformers', 'the opposite, for mode dynamic')
     .option('--verify', 'open the result in onnxruntime-node and q8 before it is written')
     .option('--bits <count>', 'for weightOnly: bits of a weight, 2, 4 or 8 (default 4)', parseCount)
