@@ -517,7 +517,7 @@ export interface BinaryStep {
   aStrides: number[];
   bStrides: number[];
 }
-/** float32 softmax over the middle dimension of [outer, axisSize, inner]. */
+/** float32 softmax over the middle dimension of [outer, axisSize, inner]. With `guarded`, NaN is 0. */
 export interface SoftmaxStep {
   op: 'softmax';
   x: BufferId;
@@ -525,6 +525,7 @@ export interface SoftmaxStep {
   outer: number;
   axisSize: number;
   inner: number;
+  guarded: boolean;
 }
 /** float32 reduction over the middle dimension of [outer, axisSize, inner]. */
 export interface ReduceStep {

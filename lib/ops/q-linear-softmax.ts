@@ -56,7 +56,7 @@ export const QLinearSoftmax = defineOp({
       zeroPoint: Int32Array.of(q.zeroPoint),
     });
     context.emit({ op: 'dequantize', x: x.id, y: real.id, ...parameters(from), ...whole });
-    context.emit({ op: 'softmax', x: real.id, y: normalized.id, outer, axisSize, inner });
+    context.emit({ op: 'softmax', x: real.id, y: normalized.id, outer, axisSize, inner, guarded: false });
     context.emit({ op: 'quantize', x: normalized.id, y: y.id, ...parameters(to), ...whole });
     return true;
   },

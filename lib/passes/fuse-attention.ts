@@ -7,7 +7,7 @@ import { type Dim, type Graph, type Node, Value } from '../graph/graph';
 import { integersOf } from '../ops/families/values';
 import { Tensor } from '../tensor/tensor';
 import { type Mask, type Masked, unmask } from './attention-mask';
-import { capturedValues, castToInt32, floatConstant, isOp, isShapeReader } from './matching';
+import { capturedValues, castToInt32, guardOf, isOp, isShapeReader } from './matching';
 import { type Axes, type Factor, isSameAxes, moved, rowAxes, type View, viewOf } from './projections';
 
 /** Queries, keys and values as columns of their projections. */
@@ -45,9 +45,10 @@ function fuseAround(
   const axis = softmax.attributes.int('axis', -1);
   if (axis !== -1 && axis !== 3) return undefined;
   const isSeen = (value: Value): boolean => graph.isOutput(value) || captured.has(value);
-  const weights = unguarded(softmax);
-  const mix = onlyReader(weights.value);
-  if (!isOp(mix, 'MatMul') || mix.input(0) !== weights.value) return undefined;
+  const guarded = guardOf(softmax);
+  const weights = guarded?.guard.output ?? softmax.output;
+  const mix = onlyReader(weights);
+  if (!isOp(mix, 'MatMul') || mix.input(0) !== weights) return undefined;
 
   const value = viewOf(mix.requiredInput(1));
   const input = value?.projection.input;
@@ -76,7 +77,7 @@ function fuseAround(
     ...masked.nodes,
     product,
     softmax,
-    ...weights.nodes,
+    ...(guarded ? [guarded.test, guarded.guard] : []),
     ...merged.nodes,
   ];
   if (!isPrivate(nodes, views, merged.value, isSeen)) return undefined;
@@ -113,17 +114,6 @@ function attributesOf({ factor, mask }: Masked, heads: number, scale: number): A
 function onlyReader(value: Value): Node | undefined {
   const readers = value.consumers.filter((node) => !isShapeReader(node));
   return readers.length === 1 ? readers[0] : undefined;
-}
-
-/** The result of Softmax, or of Where(IsNaN(it), 0, it), which exporters write for rows without any key. */
-function unguarded(softmax: Node): { value: Value; nodes: Node[] } {
-  const value = softmax.output;
-  const test = value.consumers.find((node) => isOp(node, 'IsNaN'));
-  const guard = test && value.consumers.find((node) => isOp(node, 'Where') && node.input(0) === test.output);
-  if (!test || !guard || guard.input(2) !== value || value.consumerCount !== 2) return { value, nodes: [] };
-  return floatConstant(guard.input(1))?.data[0] === 0
-    ? { value: guard.output, nodes: [test, guard] }
-    : { value, nodes: [] };
 }
 
 /** [batch, heads, length, size], or with the last two turned for keys. */

@@ -20,6 +20,7 @@ import { fuseLayerNorm } from './fuse-layer-norm';
 import { fuseMatmulBias } from './fuse-matmul-bias';
 import { fuseQdq } from './fuse-qdq';
 import { fuseSkipLayerNorm } from './fuse-skip-layer-norm';
+import { fuseSoftmaxGuard } from './fuse-softmax-guard';
 import { fuseTables } from './fuse-tables';
 import { liftConstants } from './lift-constants';
 import { nameNodes } from './name-nodes';
@@ -110,7 +111,10 @@ export function* lowerInSlices(graph: Graph): Generator<void, void, void> {
   yield;
   inEveryGraph(graph, fuseMatmulBias);
   yield;
-  inEveryGraph(graph, fuseActivation);
+  inEveryGraph(graph, (each) => {
+    fuseActivation(each);
+    fuseSoftmaxGuard(each);
+  });
   yield;
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp, { onlyNew: true });

@@ -84,3 +84,13 @@ export function castToInt32(graph: Graph, value: Value): Value {
   });
   return cast;
 }
+
+/** The Where of Where(IsNaN(p), 0, p) when that alone reads the result p of a Softmax: exporters write it for rows without any key. */
+export function guardOf(softmax: Node): { test: Node; guard: Node } | undefined {
+  const value = softmax.output;
+  const test = value.consumers.find((node) => isOp(node, 'IsNaN'));
+  const guard = test && value.consumers.find((node) => isOp(node, 'Where') && node.input(0) === test.output);
+  if (!test || !guard || guard.input(2) !== value || guard.input(1) === value) return undefined;
+  const other = floatConstant(guard.input(1));
+  return value.consumerCount === 2 && other?.size === 1 && other.data[0] === 0 ? { test, guard } : undefined;
+}

@@ -3,6 +3,7 @@
 /// axis with inner == 1 is contiguous and folds in the fixed order of VectorKernels; otherwise
 /// columns are folded row after row.
 #include <algorithm>
+#include <cmath>
 
 #include "ops/steps.h"
 #include "program/parallel.h"
@@ -40,6 +41,7 @@ class Softmax final : public Step {
   explicit Softmax(StepReader& reader) : kernels_(*reader.table().vector), axis_(reader) {
     x_ = reader.input("x", kFloat, axis_.elements());
     y_ = reader.output("y", kFloat, axis_.elements());
+    guarded_ = reader.boolean("guarded");
   }
 
   Status run(const RunContext& context) const override {
@@ -47,14 +49,23 @@ class Softmax final : public Step {
     float* y = context.data<float>(y_);
     if (axis_.inner == 1) {
       for_parts(context, axis_.outer, axis_.size * 16, [&](size_t first, size_t count) {
-        for (size_t o = first; o < first + count; ++o)
-          kernels_.softmax(axis_.size, x + o * axis_.size, y + o * axis_.size);
+        for (size_t o = first; o < first + count; ++o) {
+          float* row = y + o * axis_.size;
+          kernels_.softmax(axis_.size, x + o * axis_.size, row);
+          // The sum is NaN, and so is all that it divides.
+          if (guarded_ && axis_.size > 0 && std::isnan(row[0])) std::fill_n(row, axis_.size, 0.0f);
+        }
       });
       return {};
     }
     axis_.for_column_blocks(context, kColumnBlock, [&](size_t o, size_t column, size_t columns) {
       const size_t at = o * axis_.size * axis_.inner + column;
       kernels_.softmax_columns(axis_.size, axis_.inner, columns, x + at, y + at);
+      for (size_t i = 0; guarded_ && i < axis_.size; ++i) {
+        float* row = y + at + i * axis_.inner;
+        std::replace_if(
+            row, row + columns, [](float value) { return std::isnan(value); }, 0.0f);
+      }
     });
     return {};
   }
@@ -64,6 +75,8 @@ class Softmax final : public Step {
   Axis axis_;
   BufferId x_ = 0;
   BufferId y_ = 0;
+  /// Whether rows without a result (NaN) are 0.
+  bool guarded_ = false;
 };
 
 class Reduce final : public Step {

@@ -14,6 +14,7 @@ import { foldConstants } from '../../lib/passes/fold-constants';
 import { fuseActivation } from '../../lib/passes/fuse-activation';
 import { fuseHardSwish } from '../../lib/passes/fuse-hard-swish';
 import { fuseLayerNorm } from '../../lib/passes/fuse-layer-norm';
+import { fuseSoftmaxGuard } from '../../lib/passes/fuse-softmax-guard';
 import { fuseMatmulBias } from '../../lib/passes/fuse-matmul-bias';
 import { fuseTables } from '../../lib/passes/fuse-tables';
 import { liftConstants } from '../../lib/passes/lift-constants';
@@ -255,6 +256,24 @@ describe('passes', () => {
       assert.deepEqual(ops.sort(), ['LayerNormalization', 'Mul']);
     });
   }
+
+  it('makes the guard against NaN a part of Softmax', () => {
+    const b = new GraphBuilder();
+    const x = b.input('x', 'float32', [2, 3, 8]);
+    const weights = b.node('Softmax', [x], { axis: int(-1) });
+    const guard = (p: Value): Value => b.node('Where', [b.node('IsNaN', [p]), b.constant('float32', [0], []), p]);
+    const graph = b.outputs([guard(weights)], FLOAT);
+    const feed = noise([2, 3, 8]);
+    (feed.data as Float32Array).fill(Number.NEGATIVE_INFINITY, 0, 8);
+    assert.deepEqual(opsOf(check(graph, { x: feed }, fuseSoftmaxGuard)), ['Softmax']);
+    // Others see the NaN.
+    const other = new GraphBuilder();
+    const y = other.node('Softmax', [other.input('x', 'float32', [2, 3, 8])], { axis: int(-1) });
+    const zero = other.constant('float32', [0], []);
+    const guarded = other.node('Where', [other.node('IsNaN', [y]), zero, y]);
+    const kept = other.outputs([guarded, other.node('Neg', [y])], FLOAT);
+    assert.equal(fuseSoftmaxGuard(kept), false);
+  });
 
   for (const type of ['uint8', 'int8'] as const) {
     it(`turns chains of elementwise operators on ${type} codes into one table`, () => {

@@ -144,7 +144,7 @@ describe('program: descriptions', () => {
       { op: 'binary', kind: 'add', a: 0, b: 0, y: 1, shape: [12], aStrides: [-1], bStrides: [1] },
       { op: 'binary', kind: 'xor', a: 0, b: 0, y: 1, shape: [12], aStrides: [1], bStrides: [1] },
       { op: 'unary', kind: 'sin', x: 0, y: 1, alpha: 0, beta: 0 },
-      { op: 'softmax', x: 0, y: 1, outer: 2, axisSize: 7, inner: 1 },
+      { op: 'softmax', x: 0, y: 1, outer: 2, axisSize: 7, inner: 1, guarded: false },
       { op: 'layer_norm', x: 0, scale: 0, bias: null, y: 1, outer: 1, size: 12, epsilon: NaN },
       { op: 'matmul', a: 0, b: 0, y: 1, m: 2, n: 2, k: 2, batchOffsets: Int32Array.of(0, 0, 9) },
       { op: 'matmul', a: 0, b: 0, y: 1, m: 2, n: 2, k: 2, batchOffsets: Int32Array.of(-1, 0, 0) },

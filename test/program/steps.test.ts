@@ -708,12 +708,32 @@ describe('program: rows', () => {
         }
       }
       expectClose(
-        { op: 'softmax', x: 0, y: 1, outer, axisSize, inner },
+        { op: 'softmax', x: 0, y: 1, outer, axisSize, inner, guarded: false },
         [x],
         expected,
         1e-6,
         `${outer}x${axisSize}x${inner}`,
       );
+    }
+  });
+
+  it('guarded softmax gives 0 where there is no result', () => {
+    for (const [outer, axisSize, inner] of SHAPES) {
+      const x = floats(outer * axisSize * inner, new Random(42), 8);
+      // The first of the inner columns of the last row hides everything; another meets a NaN.
+      const last = (outer - 1) * axisSize * inner;
+      for (let a = 0; a < axisSize; a++) x[last + a * inner] = Number.NEGATIVE_INFINITY;
+      if (inner > 1) x[last + 1] = Number.NaN;
+      const step = { op: 'softmax', x: 0, y: 1, outer, axisSize, inner } as const;
+      for (const isa of ISAS) {
+        const plain = runStep({ ...step, guarded: false }, [x], new Float32Array(x.length), isa, 1);
+        const guarded = runStep({ ...step, guarded: true }, [x], new Float32Array(x.length), isa, 1);
+        assert.ok(plain.some(Number.isNaN), 'there is something to guard');
+        assert.deepEqual(
+          guarded,
+          plain.map((value) => (Number.isNaN(value) ? 0 : value)),
+        );
+      }
     }
   });
 
