@@ -19,8 +19,8 @@ export const NEWEST_UPGRADE = 21;
 const OLDEST_TARGET = 13;
 /** Opset 6 is the oldest whose elementwise operators can be carried over. */
 const OLDEST = 6;
-/** The newest that runtimes take (onnxruntime 1.30). Later ones may change the meaning of operators. */
-const NEWEST = 26;
+/** The newest whose operators are known here (onnx 1.23). Later ones may change their meaning. */
+const NEWEST = 27;
 
 /** One change of an operator: how a node written for an opset below `until` reads from `until` on. */
 interface Step {
@@ -69,7 +69,7 @@ const STEPS: readonly Step[] = [
  * Raises the ai.onnx opset of a graph, bodies included, to `target`; does nothing when it is there already. Linear.
  *
  * @param target 13 to {@link NEWEST_UPGRADE}; default {@link USUAL_OPSET}.
- * @throws ERR_Q8_UNSUPPORTED_OP for opsets older than 6 or newer than 26, and for the few nodes that newer opsets cannot express.
+ * @throws ERR_Q8_UNSUPPORTED_OP for opsets older than 6 or newer than 27, and for the few nodes that newer opsets cannot express.
  */
 export function upgradeOpset(graph: Graph, target = USUAL_OPSET): void {
   const from = graph.opset();
