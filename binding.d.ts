@@ -631,7 +631,23 @@ export interface GatherStep {
   inner: number;
   indices: Int32Array;
 }
-/** The same with run-time indices (int64 or int32 buffer); an index out of range fails the run. */
+/**
+ * y[o, i, :] = sum of weights[i * taps + t] * x[o, indices[i * taps + t], :] over t < taps, for i < count: linear or cubic
+ * resize along one axis. float32, fma in the order of taps from 0, without those of weight 0; taps: 1 to 64.
+ */
+export interface ResampleStep {
+  op: 'resample';
+  x: BufferId;
+  y: BufferId;
+  outer: number;
+  axisSize: number;
+  inner: number;
+  count: number;
+  taps: number;
+  indices: Int32Array;
+  weights: Float32Array;
+}
+/** {@link GatherStep} with run-time indices (int64 or int32 buffer); an index out of range fails the run. */
 export interface GatherDynamicStep {
   op: 'gather_dynamic';
   x: BufferId;
@@ -675,6 +691,7 @@ export type ProgramStep =
   | ConcatStep
   | PadStep
   | GatherStep
+  | ResampleStep
   | GatherDynamicStep;
 
 export interface ProgramDescription {

@@ -4,6 +4,7 @@ import type { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { axisOf, modelError, unknownShape } from './families/inference';
 import { interpolate, type ResizeAxis, type ResizeMode, type ResizeOptions } from './families/resize';
+import { lowerInterpolated } from './families/resize-interpolated';
 import { lowerNearest, nearest } from './families/resize-nearest';
 import { fromDoubles, integersOf, toDoubles } from './families/values';
 
@@ -123,7 +124,8 @@ export const Resize = defineOp({
     const options = optionsOf(node, opset);
     const shape = context.shape(node.requiredInput(0));
     const axes = axesOfNode(node, opset, shape, (i) => context.constant(node.input(i)));
-    if (!axes || options.mode !== 'nearest') return false;
-    return lowerNearest(context, effective(axes, options), options);
+    if (!axes) return false;
+    const lower = options.mode === 'nearest' ? lowerNearest : lowerInterpolated;
+    return lower(context, effective(axes, options), options);
   },
 });

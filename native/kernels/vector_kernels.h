@@ -101,6 +101,9 @@ struct VectorKernels {
   void (*max_pool_u8)(size_t channels, size_t taps, const uint8_t* const* source, uint8_t* y);
   void (*max_pool_s8)(size_t channels, size_t taps, const int8_t* const* source, int8_t* y);
   void (*max_pool_f32)(size_t channels, size_t taps, const float* const* source, float* y);
+  /// y = sum of weights[t] * source[t]: fma in the order of taps, from 0.
+  void (*weighted_sum)(size_t channels, size_t taps, const float* const* source,
+                       const float* weights, float* y);
 
   // Float GEMM and convolution. Each result is fma over k in order from 0, then the epilogue.
   /// Rows and panels of 16 columns of a tile of gemm_f32.

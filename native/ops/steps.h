@@ -47,5 +47,7 @@ std::unique_ptr<Step> make_concat(StepReader& reader);
 std::unique_ptr<Step> make_pad(StepReader& reader);
 std::unique_ptr<Step> make_gather(StepReader& reader);
 std::unique_ptr<Step> make_gather_dynamic(StepReader& reader);
+// resample.cc
+std::unique_ptr<Step> make_resample(StepReader& reader);
 
 }  // namespace q8

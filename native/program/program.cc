@@ -50,6 +50,7 @@ constexpr StepKind kStepKinds[] = {
     {"range", make_range},
     {"range_parameter", make_range_parameter},
     {"reduce", make_reduce},
+    {"resample", make_resample},
     {"softmax", make_softmax},
     {"strided_copy", make_strided_copy},
     {"unary", make_unary},

@@ -169,6 +169,19 @@ const CHAINS: Record<string, Link[]> = {
     { op: 'Resize', inputs: ['conv', random.floats([0]), new Tensor('float32', [1, 1, 2, 3])] },
     { op: 'Relu', inputs: [0] },
   ],
+  'linear and cubic resize': [
+    {
+      op: 'Resize',
+      inputs: ['conv', random.floats([0]), new Tensor('float32', [1, 1, 2, 3])],
+      attributes: { mode: string('linear') },
+    },
+    {
+      op: 'Resize',
+      inputs: [0, random.floats([0]), new Tensor('float32', [1, 1, 0.4, 0.7])],
+      attributes: { mode: string('cubic'), coordinate_transformation_mode: string('align_corners') },
+    },
+    { op: 'Relu', inputs: [1] },
+  ],
   'padding in all modes': [
     { op: 'Pad', inputs: ['conv', int64(0, 1, 2, 0, 0, 0, 1, 3), scale(1.5)] },
     { op: 'Pad', inputs: ['conv', int64(0, 0, 1, 2, 0, 0, 3, 1)], attributes: { mode: string('reflect') } },

@@ -122,6 +122,11 @@ describe('program: descriptions', () => {
   it('refuses bad strides, indices and axes of every copying step', () => {
     const data = new Float32Array(12);
     const out = new Float32Array(12);
+    const resample = (wrong: object) => ({
+      ...{ op: 'resample', x: 0, y: 1, outer: 1, axisSize: 12, inner: 1, count: 1, taps: 2 },
+      ...{ indices: Int32Array.of(0, 1), weights: Float32Array.of(0.5, 0.5) },
+      ...wrong,
+    });
     const steps = [
       { op: 'strided_copy', x: 0, y: 1, shape: [12], strides: [1], offset: 1 },
       { op: 'strided_copy', x: 0, y: 1, shape: [12], strides: [-1], offset: 10 },
@@ -133,6 +138,13 @@ describe('program: descriptions', () => {
       { op: 'gather', x: 0, y: 1, outer: 1, axisSize: 12, inner: 1, indices: Int32Array.of(12) },
       { op: 'gather', x: 0, y: 1, outer: 1, axisSize: 12, inner: 1, indices: Int32Array.of(-1) },
       { op: 'gather', x: 0, y: 1, outer: 1, axisSize: 13, inner: 1, indices: Int32Array.of(0) },
+      resample({ indices: Int32Array.of(0, 12) }),
+      resample({ indices: Int32Array.of(0) }),
+      resample({ weights: Float32Array.of(1) }),
+      resample({ taps: 0, indices: new Int32Array(0), weights: new Float32Array(0) }),
+      resample({ taps: 65, indices: new Int32Array(65), weights: new Float32Array(65) }),
+      resample({ axisSize: 13 }),
+      resample({ count: 2 ** 40 }),
       { op: 'pad', x: 0, y: 1, shape: [12], begins: [1], outShape: [13], value: new Uint8Array(4) },
       { op: 'pad', x: 0, y: 1, shape: [13], begins: [0], outShape: [1], value: new Uint8Array(4) },
       { op: 'pad', x: 0, y: 1, shape: [12], begins: [0], outShape: [12], value: new Uint8Array(1) },

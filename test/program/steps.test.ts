@@ -933,6 +933,41 @@ describe('program: copies', () => {
     }
   });
 
+  it('interpolates along an axis, in the order of taps and without those that weigh nothing', () => {
+    const random = new Random(31);
+    for (const [outer, axisSize, inner] of [
+      [1, 7, 1],
+      [3, 5, 9],
+      [2, 4, 67],
+      [1, 30, 128],
+    ]) {
+      for (const taps of [1, 2, 4, 64]) {
+        const count = 11;
+        const x = make('f32', outer * axisSize * inner, random) as Float32Array;
+        const indices = Int32Array.from({ length: count * taps }, () => random.below(axisSize));
+        const weights = Float32Array.from({ length: count * taps }, () => (random.below(5) - 2) / 4);
+        // What has infinity as a neighbour that weighs nothing must not see it.
+        weights.forEach((_, i) => {
+          if (indices[i] === axisSize - 1) weights[i] = 0;
+        });
+        x.fill(Number.POSITIVE_INFINITY, (axisSize - 1) * inner, axisSize * inner);
+        const expected = new Float64Array(outer * count * inner);
+        for (let o = 0; o < outer; o++) {
+          for (let i = 0; i < count; i++) {
+            for (let t = 0; t < taps; t++) {
+              const weight = weights[i * taps + t];
+              if (weight === 0) continue;
+              for (let j = 0; j < inner; j++)
+                expected[(o * count + i) * inner + j] += weight * x[(o * axisSize + indices[i * taps + t]) * inner + j];
+            }
+          }
+        }
+        const step = { op: 'resample', x: 0, y: 1, outer, axisSize, inner, count, taps, indices, weights } as const;
+        expectClose(step, [x], expected, 1e-5, `${taps} taps of [${outer}, ${axisSize}, ${inner}]`);
+      }
+    }
+  });
+
   it('gather takes rows by constant and run-time indices', () => {
     const random = new Random(53);
     for (const [outer, axisSize, inner] of [

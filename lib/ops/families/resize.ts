@@ -126,6 +126,37 @@ function tapsOf(
   return { at, weights: normalize ? weights.map((w) => w / sum) : weights };
 }
 
+/** Most taps of an element that the native step takes. */
+const MAX_NATIVE_TAPS = 64;
+
+/**
+ * The taps of all output indices in arrays, `taps` of them each, without those that weigh nothing anywhere. Undefined where
+ * values are extrapolated, or of too many.
+ */
+export function tapTable(
+  node: Node,
+  axis: ResizeAxis,
+  options: ResizeOptions,
+): { taps: number; indices: Int32Array; weights: Float32Array } | undefined {
+  const rows = Array.from({ length: axis.output }, (_, i) => {
+    const tap = tapsOf(node, i, axis, options);
+    return (
+      tap && [...tap.at.keys()].filter((t) => tap.weights[t] !== 0).map((t) => [tap.at[t], tap.weights[t]] as const)
+    );
+  });
+  const taps = Math.max(1, ...rows.map((row) => row?.length ?? Number.POSITIVE_INFINITY));
+  if (taps > MAX_NATIVE_TAPS) return undefined;
+  const indices = new Int32Array(axis.output * taps);
+  const weights = new Float32Array(axis.output * taps);
+  for (const [i, row] of rows.entries()) {
+    for (let t = 0; t < taps; t++) {
+      // Missing ones weigh nothing.
+      [indices[i * taps + t], weights[i * taps + t]] = row![t] ?? [row![0]?.[0] ?? 0, 0];
+    }
+  }
+  return { taps, indices, weights };
+}
+
 /** Interpolates along one axis, in double. NaN marks extrapolated elements until {@link interpolate} fills them. */
 function interpolateAxis(
   node: Node,

@@ -241,6 +241,36 @@ void average_pool(size_t channels, size_t taps, const float* const* source, floa
   }
 }
 
+template <size_t kVectors>
+inline void weighted_sum_tile(size_t first, size_t taps, const float* const* source,
+                              const float* weights, float* y) {
+  using V = F32Lanes::V;
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  V sum[kVectors];
+  for (size_t v = 0; v < kVectors; ++v) sum[v] = F32Lanes::broadcast(0.0f);
+  for (size_t t = 0; t < taps; ++t) {
+    const float* row = source[t] + first;
+    const V weight = F32Lanes::broadcast(weights[t]);
+    for (size_t v = 0; v < kVectors; ++v)
+      sum[v] = F32Lanes::fma(weight, F32Lanes::load(row + v * kWidth), sum[v]);
+  }
+  for (size_t v = 0; v < kVectors; ++v) F32Lanes::store(y + first + v * kWidth, sum[v]);
+}
+
+void weighted_sum(size_t channels, size_t taps, const float* const* source, const float* weights,
+                  float* y) {
+  constexpr size_t kWidth = F32Lanes::kWidth;
+  size_t c = 0;
+  for (; c + 4 * kWidth <= channels; c += 4 * kWidth)
+    weighted_sum_tile<4>(c, taps, source, weights, y);
+  for (; c + kWidth <= channels; c += kWidth) weighted_sum_tile<1>(c, taps, source, weights, y);
+  for (; c < channels; ++c) {
+    float sum = 0.0f;
+    for (size_t t = 0; t < taps; ++t) sum = fused_multiply_add(weights[t], source[t][c], sum);
+    y[c] = sum;
+  }
+}
+
 template <class T>
 inline void max_pool(size_t channels, size_t taps, const T* const* source, T* y) {
   if (taps == 1) {
@@ -714,6 +744,7 @@ constexpr VectorKernels kVectorKernels = {
     max_pool_u8,
     max_pool_s8,
     max_pool_f32,
+    weighted_sum,
     F32Lanes::kRows,
     F32Lanes::kPanels,
     gemm_f32<F32Lanes::kRows>,
