@@ -8,27 +8,34 @@ import { capturedValues, floatConstant, isOp, onlyConsumer } from './matching';
 /** How exporters round constants. */
 const TOLERANCE = 1e-3;
 
-/** Replaces both patterns wherever nobody else reads what is between their nodes. Linear. */
-export function fuseGelu(graph: Graph): boolean {
+/**
+ * Replaces both patterns wherever nobody else reads what is between their nodes; the result keeps its name. `keep` tells nodes
+ * that must stay; Erf or Tanh and the last one are asked for. Returns the new nodes. Linear.
+ */
+export function fuseGelu(graph: Graph, keep: (node: Node) => boolean = () => false): Node[] {
   const captured = capturedValues(graph);
-  let changed = false;
+  const made: Node[] = [];
   for (const node of graph.topologicalOrder()) {
     const x = isOp(node, 'Erf') ? erfArgument(node) : isOp(node, 'Tanh') ? tanhArgument(node) : undefined;
     const last = x && endOf(graph, node, x, captured);
-    if (!x || !last || captured.has(last.output)) continue;
+    if (!x || !last || captured.has(last.output) || keep(node) || keep(last)) continue;
     const result = new Value(graph.uniqueName(`${last.output.name}_gelu`), last.output.type);
-    graph.addNode({
+    const gelu = graph.addNode({
       name: graph.uniqueName(`${node.name}_gelu`),
       op: node.op === 'Erf' ? 'Gelu' : 'FastGelu',
       domain: 'com.microsoft',
       inputs: [x],
       outputs: [result],
     });
-    graph.replaceAllUses(last.output, result);
+    const old = last.output;
+    const isPublic = graph.isOutput(old);
+    graph.replaceAllUses(old, result);
     graph.removeNode(last);
-    changed = true;
+    // Outputs of the graph keep their names in any case.
+    if (!isPublic) [result.name, old.name] = [old.name, result.name];
+    made.push(gelu);
   }
-  return changed;
+  return made;
 }
 
 /** x of erf(x / sqrt 2). */

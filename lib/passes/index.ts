@@ -72,11 +72,22 @@ export function fuseTransformers(graph: Graph, keep: (node: Node) => boolean): N
     removeDeadNodes(graph);
     inferShapes(graph, lookupOp);
   }
-  inEveryGraph(graph, fuseGelu);
+  inEveryGraph(graph, (each) => fuseGelu(each));
   inEveryGraph(graph, (each) => fused.push(...fuseAttention(each, keep)));
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
   inEveryGraph(graph, fuseSkipLayerNorm);
+  removeDeadNodes(graph);
+  inferShapes(graph, lookupOp);
+  return fused;
+}
+
+/** Makes Gelu of what exporters write for it, but for nodes that `keep` tells. Returns the new nodes. */
+export function fuseGelus(graph: Graph, keep: (node: Node) => boolean): Node[] {
+  inferShapes(graph, lookupOp);
+  const fused: Node[] = [];
+  inEveryGraph(graph, (each) => fused.push(...fuseGelu(each, keep)));
+  if (fused.length === 0) return fused;
   removeDeadNodes(graph);
   inferShapes(graph, lookupOp);
   return fused;

@@ -6,6 +6,7 @@ import { Formats } from './formats';
 import { quantize } from './index';
 import { loadGraph } from './load';
 import { type QuantizeOptions, type ResolvedStaticOptions, resolveOptions } from './options';
+import { refusals } from './refusals';
 import { planQuantization, type QuantPlan } from './plan';
 import { participation } from './static';
 
@@ -80,8 +81,8 @@ export async function explain(model: string | Uint8Array, options: QuantizeOptio
   const resolved = resolveOptions({ ...options, calibration: options.calibration ?? [] }) as ResolvedStaticOptions;
   const { graph, selection } = await loadGraph(model, resolved);
   const plans: QuantPlan[] = [];
+  const refusal = refusals(graph, resolved, selection);
   inEveryGraph(graph, (each) => {
-    const refusal = (node: Node) => selection?.refusal(node);
     plans.push(planQuantization(each, { ...resolved, refusal, ...participation(resolved) }));
   });
   const planned = plans.flatMap(({ nodes }) => [...nodes]);

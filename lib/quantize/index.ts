@@ -9,7 +9,6 @@ import { graphToProto } from '../graph/to-proto';
 import { digestOf } from '../onnx/digest';
 import type { ModelProto } from '../onnx/proto';
 import { keepFiles, modelSize, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
-import { fuseTransformers } from '../passes';
 import { removeDeadNodes } from '../passes/remove-dead-nodes';
 import type { QuantizeReport } from '../report/quantize-report';
 import { forgetLoaded } from '../tensor/tensor';
@@ -17,7 +16,7 @@ import { quantizeDynamic } from './dynamic';
 import { loadGraph } from './load';
 import { type QuantizeOptions, type ResolvedOptions, resolveOptions } from './options';
 import { importQat } from './qat';
-import type { Selection } from './select';
+import { refusals } from './refusals';
 import { verifyModel } from './verify';
 import { quantizeWeightOnly } from './weight-only';
 import type { CalibrationRanges } from './ranges';
@@ -144,17 +143,6 @@ async function quantizeToProto(model: string | Uint8Array, resolved: ResolvedOpt
     warnings,
   };
   return { proto, report, ...(ranges && { ranges }), sideFiles: loaded.sideFiles ?? [] };
-}
-
-/** Why nodes are not to be quantized. Fuses the parts of transformers, if asked to, but for nodes that stay in float. */
-function refusals(
-  graph: Graph,
-  options: ResolvedOptions,
-  selection: Selection | undefined,
-): (node: Node) => string | undefined {
-  if (options.mode === 'qat' || !options.fuseTransformers) return (node) => selection?.refusal(node);
-  const fused = new Set(fuseTransformers(graph, (node) => selection?.refusal(node) !== undefined));
-  return (node) => (fused.has(node) ? undefined : selection?.refusal(node));
 }
 
 /** What a mode adds to the report. */

@@ -10,6 +10,7 @@ import { graphToProto } from '../../lib/graph/to-proto';
 import { writeModel } from '../../lib/onnx/write';
 import { fuseTransformers, prepare } from '../../lib/passes';
 import { type QuantizeOptions, quantize } from '../../lib/quantize';
+import { explain } from '../../lib/quantize/explain';
 import { sqnr } from '../../lib/report/metrics';
 import { InferenceSession } from '../../lib/runtime/session';
 import { Tensor } from '../../lib/tensor/tensor';
@@ -123,6 +124,12 @@ describe('quantize: exports of PyTorch', () => {
         const calibration = [...others, each.feed];
         const options: QuantizeOptions = { mode: 'static', format, calibration, verify: true };
         const { model: quantized, report } = await quantize(model, options);
+        assert.deepEqual((await explain(model, options)).quantizedNodes, report.quantizedNodes);
+        if (format === 'qoperator')
+          assert.equal(
+            report.floatNodes.find(({ op }) => op === 'Erf'),
+            undefined,
+          );
         const products = ['MatMul', 'Gemm', 'Conv', 'Gather'];
         assert.deepEqual(
           report.floatNodes.filter(({ op }) => products.includes(op)),
