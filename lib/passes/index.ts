@@ -26,10 +26,11 @@ import { liftConstants } from './lift-constants';
 import { nameNodes } from './name-nodes';
 import { removeDeadNodes } from './remove-dead-nodes';
 import { upgradeOpset } from './upgrade-opset';
+import { widenFloat16 } from './widen-float16';
 
 /**
  * Brings a model as it came from a file into the form that the quantizer and the runtime expect: constants are
- * initializers, the opset is current, types are known as far as they can be, nothing constant is left to compute, and
+ * initializers, float16 is float32, the opset is current, types are known as far as they can be, nothing constant is left to compute, and
  * normalizations are part of the weights. Names of inputs and outputs, and results up to float32 rounding, stay.
  */
 export function prepare(graph: Graph): void {
@@ -39,6 +40,7 @@ export function prepare(graph: Graph): void {
 
 function* prepareInSlices(graph: Graph): Generator<void, void, void> {
   liftConstants(graph);
+  widenFloat16(graph);
   upgradeOpset(graph);
   yield;
   nameNodes(graph);

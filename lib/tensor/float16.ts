@@ -16,6 +16,16 @@ export function float16ToNumber(bits: number): number {
   return sign * (1 + mantissa / 1024) * 2 ** (exponent - 15);
 }
 
+let values: Float64Array | undefined;
+
+/** The values of float16 bit patterns. By a table of all of them, which is made when first needed. */
+export function float16ToNumbers(bits: Uint16Array): Float64Array {
+  values ??= Float64Array.from({ length: 65536 }, (_, pattern) => float16ToNumber(pattern));
+  const out = new Float64Array(bits.length);
+  for (let i = 0; i < bits.length; i++) out[i] = values[bits[i]];
+  return out;
+}
+
 /** The float16 nearest to a value, ties to even, in one rounding; overflow gives infinity. */
 export function numberToFloat16(value: number): number {
   if (Number.isNaN(value)) return 0x7e00;

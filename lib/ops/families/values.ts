@@ -3,7 +3,7 @@
  * which for +, -, *, / and sqrt of float32 operands gives the correctly rounded float32 result.
  */
 import { allocate, type DataOf, type DType } from '../../tensor/dtype';
-import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from '../../tensor/float16';
+import { bfloat16ToNumber, float16ToNumbers, numberToBfloat16, numberToFloat16 } from '../../tensor/float16';
 import { Tensor } from '../../tensor/tensor';
 import { Q8Error } from '../../errors';
 import type { Value } from '../../graph/graph';
@@ -28,8 +28,8 @@ export function toDoubles(tensor: Tensor): Float64Array {
   }
   const data = tensor.data as Exclude<DataOf[DType], string[] | BigInt64Array | BigUint64Array>;
   if (type !== 'float16' && type !== 'bfloat16') return new Float64Array(data);
-  const decode = type === 'float16' ? float16ToNumber : bfloat16ToNumber;
-  return Float64Array.from(data as Uint16Array, decode);
+  if (type === 'float16') return float16ToNumbers(data as Uint16Array);
+  return Float64Array.from(data as Uint16Array, bfloat16ToNumber);
 }
 
 /** Stores doubles as `dtype`: floats round to nearest even, integers truncate toward zero and wrap, bool is "not zero". */
