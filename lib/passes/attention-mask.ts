@@ -29,12 +29,13 @@ export interface Masked {
 const HIDING = -1000;
 /** Runtimes add the filter to scores, so it must leave room. */
 const LOWEST = -1e30;
+/** More masks on top of each other than this are not looked for. */
+const MAX_MASKS = 6;
 /** More conditions than this are not a mask. */
 const MAX_CONDITIONS = 6;
 
 /**
- * The product behind the input of Softmax, or undefined when more than a mask is between them. Ids and masks of integers are taken
- * to be 0 or 1. `batch` and `length` are the sizes of the input of attention.
+ * The product behind the input of Softmax, or undefined when more than a mask is between them. Masks of integers are taken to be 0 or 1. `batch` and `length` are the sizes of the input of attention.
  */
 export function unmask(scores: Value, batch: Dim, length: Dim): Masked | undefined {
   for (const path of pathsTo(scores)) {
@@ -53,10 +54,13 @@ interface Path {
 }
 
 /** Ways from the input of Softmax down to a product of two computed matrices. */
-function pathsTo(value: Value): Path[] {
+function pathsTo(value: Value, depth = 0): Path[] {
   const node = value.producer;
   const steps = (inputs: readonly number[]): Path[] =>
-    inputs.flatMap((i) => pathsTo(node!.requiredInput(i))).map((path) => ({ ...path, nodes: [...path.nodes, node!] }));
+    inputs
+      .flatMap((i) => pathsTo(node!.requiredInput(i), depth + 1))
+      .map((path) => ({ ...path, nodes: [...path.nodes, node!] }));
+  if (depth > MAX_MASKS) return [];
   if (isOp(node, 'Add')) return steps([0, 1]);
   if (isOp(node, 'Where')) return steps([1, 2]);
   const { value: product, factor, nodes } = unscale(value);
@@ -160,6 +164,7 @@ class Trial {
   #apply(op: string, args: readonly Expression[]): number | undefined {
     const compared = this.#compare(op, args);
     if (compared !== undefined) return compared ? 1 : 0;
+    if (!isCertain(op, args)) return undefined;
     const [a, b, c] = args.map((argument) => this.#evaluate(argument));
     if (a === undefined || (args.length > 1 && b === undefined) || (args.length > 2 && c === undefined))
       return undefined;
@@ -216,6 +221,28 @@ const OPERATORS: Record<string, ((a: number, b: number, c: number) => number | b
   GreaterOrEqual: (a, b) => a >= b,
   Where: (a, b, c) => (a === 0 ? c : b),
 };
+
+const COMPARISONS = new Set(['Equal', 'Less', 'LessOrEqual', 'Greater', 'GreaterOrEqual']);
+const BOOLEAN = new Set([...COMPARISONS, 'And', 'Or', 'Not', 'Bool']);
+
+/**
+ * Whether 0 and 1 say enough of integers that are read: ids may be anything, and are compared with others than 0, or moved
+ * by them, where models find padding on their own.
+ */
+function isCertain(op: string, args: readonly Expression[]): boolean {
+  if (!args.some(readsIntegers)) return true;
+  const numbers = args.filter((argument) => !readsIntegers(argument)).map(numberOf);
+  if (COMPARISONS.has(op)) return numbers.length === 1 && numbers[0] === 0;
+  const isMoved =
+    ['Add', 'Sub', 'Min', 'Max'].includes(op) && numbers.some((value) => value !== undefined && Math.abs(value) > 1);
+  return !isMoved;
+}
+
+function readsIntegers(expression: Expression): boolean {
+  if (expression.kind === 'read')
+    return !expression.value.constant && expression.value.type?.dtype?.startsWith('int') === true;
+  return expression.kind === 'apply' && !BOOLEAN.has(expression.op) && expression.args.some(readsIntegers);
+}
 
 /** "axis:2", "0"...: a place that is an axis of the scores or a number. */
 function nameOf(place: Expression | undefined): string | undefined {

@@ -23,6 +23,10 @@ const ELEMENTWISE = new Set([
   ...['Add', 'Sub', 'Mul', 'Div', 'Min', 'Max', 'Neg', 'And', 'Or', 'Not', 'Where'],
   ...['Equal', 'Less', 'LessOrEqual', 'Greater', 'GreaterOrEqual'],
 ]);
+/** A longer way back than exporters write; whatever lies beyond is not explained. */
+const MAX_STEPS = 2000;
+/** Longer sums are no index. */
+const MAX_TERMS = 64;
 /** Number of bool in the attribute `to` of Cast. */
 const BOOL = 9;
 
@@ -44,6 +48,7 @@ export function elementOf(value: Value, isLeaf: (value: Value) => boolean = () =
 class Reader {
   readonly #extents: readonly Dim[];
   readonly #isLeaf: (value: Value) => boolean;
+  #steps = 0;
 
   constructor(extents: readonly Dim[], isLeaf: (value: Value) => boolean) {
     this.#extents = extents;
@@ -53,7 +58,8 @@ class Reader {
   read(value: Value, at: readonly Expression[]): Expression {
     if (value.constant) return elementOfConstant(value, value.constant, at);
     const node = value.producer;
-    const isExplained = node && node.domain === '' && node.outputs[0] === value && !this.#isLeaf(value);
+    const isExplained =
+      node && node.domain === '' && node.outputs[0] === value && !this.#isLeaf(value) && this.#steps++ < MAX_STEPS;
     return (isExplained && shapeOf(value) && this.#explain(node, value, at)) || { kind: 'read', value, at };
   }
 
@@ -274,7 +280,7 @@ export function polynomialOf(expression: Expression): Polynomial | undefined {
       if (expression.op === 'Add') return plus(a, b!, 1);
       if (expression.op === 'Sub') return plus(a, b!, -1);
       if (expression.op === 'Neg') return plus(new Map(), a, -1);
-      return expression.op === 'Mul' ? times(a, b!) : undefined;
+      return expression.op === 'Mul' && a.size * b!.size <= MAX_TERMS ? times(a, b!) : undefined;
     }
   }
 }

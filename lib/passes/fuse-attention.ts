@@ -184,12 +184,13 @@ function isPrivate(
 }
 
 /** Whether only the shape of what the node gives is of interest to anybody. */
-function asksForShape(node: Node, isSeen: (value: Value) => boolean): boolean {
+function asksForShape(node: Node, isSeen: (value: Value) => boolean, depth = 0): boolean {
   if (isShapeReader(node)) return true;
   return (
+    depth < 8 &&
     isOp(node, 'Transpose', 'Reshape') &&
     !isSeen(node.output) &&
-    node.output.consumers.every((reader) => asksForShape(reader, isSeen))
+    node.output.consumers.every((reader) => asksForShape(reader, isSeen, depth + 1))
   );
 }
 

@@ -72,14 +72,18 @@ export function fuseEmbedLayerNorm(graph: Graph, keep: (node: Node) => boolean =
   return made;
 }
 
+/** Words, places, segments, and what else a network may add. */
+const MAX_DEPTH = 8;
+
 /** The lookups that a sum is made of, when nobody else reads it or its parts. */
-function lookupsOf(graph: Graph, value: Value, captured: ReadonlySet<Value>): Lookup[] | undefined {
+function lookupsOf(graph: Graph, value: Value, captured: ReadonlySet<Value>, depth = 0): Lookup[] | undefined {
+  if (depth > MAX_DEPTH) return undefined;
   const node = value.producer;
   // Somebody else may ask for the shape.
   const readers = value.consumers.filter((reader) => !isShapeReader(reader));
   if (!node || readers.length !== 1 || captured.has(value) || graph.isOutput(value)) return undefined;
   if (isOp(node, 'Add')) {
-    const parts = [0, 1].map((i) => lookupsOf(graph, node.requiredInput(i), captured));
+    const parts = [0, 1].map((i) => lookupsOf(graph, node.requiredInput(i), captured, depth + 1));
     return parts[0] && parts[1] && [...parts[0], ...parts[1]];
   }
   if (!isOp(node, 'Gather') || node.attributes.int('axis', 0) !== 0) return undefined;

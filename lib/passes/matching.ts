@@ -37,19 +37,17 @@ export function isShapeReader(node: Node): boolean {
 
 /** value = factor * result, through Mul and Div by constants. */
 export function unscale(value: Value): { value: Value; factor: number; nodes: Node[] } {
-  const node = value.producer;
-  if (!isOp(node, 'Mul', 'Div')) return { value, factor: 1, nodes: [] };
-  const right = floatConstant(node.input(1));
-  const left = node.op === 'Mul' ? floatConstant(node.input(0)) : undefined;
-  const constant = right ?? left;
-  if (constant?.size !== 1) return { value, factor: 1, nodes: [] };
-  const factor = constant.data[0];
-  const inner = unscale(node.requiredInput(right ? 0 : 1));
-  return {
-    value: inner.value,
-    factor: inner.factor * (node.op === 'Mul' ? factor : 1 / factor),
-    nodes: [node, ...inner.nodes],
-  };
+  const nodes: Node[] = [];
+  let factor = 1;
+  for (let at = value; ; ) {
+    const node = at.producer;
+    const index = isOp(node, 'Mul') && floatConstant(node.input(0)) ? 0 : 1;
+    const constant = isOp(node, 'Mul', 'Div') ? floatConstant(node.input(index)) : undefined;
+    if (!node || constant?.size !== 1) return { value: at, factor, nodes };
+    factor *= node.op === 'Mul' ? constant.data[0] : 1 / constant.data[0];
+    nodes.push(node);
+    at = node.requiredInput(1 - index);
+  }
 }
 
 /**

@@ -40,19 +40,23 @@ export interface View {
   nodes: Node[];
 }
 
+/** A longer way from a projection than exporters write. */
+const MAX_MOVES = 32;
+
 /** The tensor as a view of a projection, or undefined when it is none. Needs types. */
-export function viewOf(value: Value): View | undefined {
+export function viewOf(value: Value, depth = 0): View | undefined {
+  if (depth > MAX_MOVES) return undefined;
   const node = value.producer;
   if (node?.domain !== '') return undefined;
   const own = projectionOf(value);
   if (own) return own;
   const scaled = unscale(value);
   if (scaled.nodes.length > 0) {
-    const inner = viewOf(scaled.value);
+    const inner = viewOf(scaled.value, depth + 1);
     return inner && { ...inner, scale: inner.scale * scaled.factor, nodes: [...inner.nodes, ...scaled.nodes] };
   }
   if (!isOp(node, 'Reshape', 'Squeeze', 'Unsqueeze', 'Transpose', 'Split', 'Slice', 'Gather')) return undefined;
-  const view = viewOf(node.requiredInput(0));
+  const view = viewOf(node.requiredInput(0), depth + 1);
   if (!view) return undefined;
   const cut = isOp(node, 'Split', 'Slice', 'Gather') ? cutOf(node, value, view) : undefined;
   const axes = cut?.axes ?? moved(node, view.axes);

@@ -192,6 +192,24 @@ describe('passes: masks of attention', () => {
     assert.deepEqual([window.causal, window.seen?.value.name, window.seen?.ones], [false, 'seen', [1]]);
   });
 
+  it('ids are not taken for a mask where models find padding on their own', () => {
+    const ids = (s: Scores): Value =>
+      s.node('Unsqueeze', 'ids4', [s.tensor('ids', 'int64', [BATCH, LENGTH]), s.axes('axes', 1, 2)]);
+    const words: ((s: Scores) => Value)[] = [
+      ...[1, 2, 30000].map((padding) => (s: Scores) => {
+        const isPadding = s.node('Equal', 'is_padding', [ids(s), s.ints('padding', padding)]);
+        return s.node('Not', 'seen', [isPadding]);
+      }),
+      (s) => s.node('Cast', 'seen', [s.node('Sub', 'moved', [ids(s), s.ints('padding', 3)])], { to: int(BOOL) }),
+      (s) => s.node('Less', 'seen', [ids(s), s.ints('limit', 20)]),
+    ];
+    for (const build of words) {
+      const [mask] = net((s) => s.sum(s.added(build(s))));
+      assert.ok(mask && mask !== 'none');
+      assert.deepEqual([mask.causal, mask.seen?.value.name, mask.seen?.ones], [false, 'seen', [1, 2]]);
+    }
+  });
+
   it('refuses what is no mask', () => {
     const words: ((s: Scores) => Value)[] = [
       // Numbers that do not hide.
@@ -212,5 +230,29 @@ describe('passes: masks of attention', () => {
       const [mask] = net((s) => s.sum(build(s)));
       assert.equal(mask, undefined, `${i}`);
     }
+  });
+
+  it('gives up on graphs that are made to be long', () => {
+    const started = performance.now();
+    const doubled = (s: Scores, op: string, from: Value): Value => {
+      let at = from;
+      for (let i = 0; i < 300; i++) at = s.node(op, `${op}${i}`, [at, at]);
+      return at;
+    };
+    // Sums of a sum and itself, as scores, as a condition on places, as an index.
+    assert.equal(net((s) => doubled(s, 'Add', s.product))[0], undefined);
+    assert.equal(
+      net((s) => s.sum(s.added(s.node('Less', 'near', [doubled(s, 'Add', s.places('q', 2)), s.places('k', 3)]))))[0],
+      undefined,
+    );
+    assert.equal(
+      net((s) => {
+        let at = s.node('Add', 'base', [s.places('q', 2), s.places('k', 3)]);
+        for (let i = 0; i < 300; i++) at = s.node('Mul', `power${i}`, [at, at]);
+        return s.sum(s.added(s.node('Less', 'near', [at, s.ints('nothing', 0)])));
+      })[0],
+      undefined,
+    );
+    assert.ok(performance.now() - started < 5000);
   });
 });
