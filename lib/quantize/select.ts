@@ -237,7 +237,8 @@ function hintFor(word: string, candidates: Iterable<string>): string {
 
 /** Says that a selector matches nothing, and what was perhaps meant. */
 function refuse({ option, selector, label }: Matcher, nodes: readonly Node[]): never {
-  const names = nodes.map(({ name }) => name);
+  // Nobody looks for constants, and they come first.
+  const names = nodes.flatMap(({ op, name }) => (op === 'Constant' ? [] : [name]));
   const where = `the option ${option}`;
   if (typeof selector === 'string') {
     const isGlob = /[*?]/.test(selector);
