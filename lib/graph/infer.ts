@@ -26,14 +26,13 @@ const MAX_FOLDED_ELEMENTS = 1024;
 const MAX_OPERAND_ELEMENTS = 1 << 16;
 
 /** Operators that give another answer each time, whatever their inputs are. */
-const RANDOM_OPS = new Set([
+export const RANDOM_OPS: ReadonlySet<string> = new Set([
   'RandomNormal',
   'RandomNormalLike',
   'RandomUniform',
   'RandomUniformLike',
   'Multinomial',
   'Bernoulli',
-  'Dropout',
 ]);
 
 /** The definition of a node's operator, or undefined when there is none. */
@@ -210,7 +209,8 @@ class Driver implements Inference {
       operandElements += tensor?.size ?? 0;
       operands.push(tensor);
     }
-    if (operandElements > MAX_OPERAND_ELEMENTS || RANDOM_OPS.has(node.op) || subgraphsOf(node).length > 0) return false;
+    const isRandom = RANDOM_OPS.has(node.op) || node.op === 'Dropout';
+    if (operandElements > MAX_OPERAND_ELEMENTS || isRandom || subgraphsOf(node).length > 0) return false;
     for (const value of node.outputs) {
       const shape = value ? this.typeOf(value)?.shape : [];
       if (!isConcrete(shape) || shape.reduce((a, b) => a * b, 1) > MAX_FOLDED_ELEMENTS) return false;

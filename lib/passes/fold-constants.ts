@@ -1,7 +1,7 @@
 /** Computes at load time what does not depend on the inputs. */
 import { Q8Error } from '../errors';
 import { type Graph, isConcrete, type Node, subgraphsOf, type Value } from '../graph/graph';
-import type { Inference } from '../graph/infer';
+import { type Inference, RANDOM_OPS } from '../graph/infer';
 import { lookupOp } from '../ops/registry';
 import { bytesOf } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
@@ -23,16 +23,6 @@ const DEFAULT_MAX_BYTES = 64 * 2 ** 20;
 const LARGE_BYTES = 2 ** 20;
 /** ...so many times larger than what they are made from: an Expand of a scalar is cheaper than its data. */
 const MAX_GROWTH = 8;
-
-/** Operators that give another answer each time. */
-const RANDOM_OPS = new Set([
-  'RandomNormal',
-  'RandomNormalLike',
-  'RandomUniform',
-  'RandomUniformLike',
-  'Multinomial',
-  'Bernoulli',
-]);
 
 /** Replaces nodes whose inputs are all constant by their results, bodies included. Each node runs at most once. */
 export function foldConstants(graph: Graph, options: FoldOptions = {}): boolean {

@@ -209,6 +209,11 @@ void qaverage_pool(size_t channels, size_t taps, const uint8_t* const* source,
   });
 }
 
+template <size_t kValue>
+struct Constant {
+  static constexpr size_t value = kValue;
+};
+
 /// kVectors vectors of channels from `first` on: y = sum / divisor, in registers.
 template <size_t kVectors>
 inline void average_pool_tile(size_t first, size_t taps, const float* const* source, float divisor,
@@ -227,18 +232,29 @@ inline void average_pool_tile(size_t first, size_t taps, const float* const* sou
     F32Lanes::store(y + first + v * kWidth, F32Lanes::div(sum[v], by));
 }
 
-void average_pool(size_t channels, size_t taps, const float* const* source, float divisor,
-                  float* y) {
+/// Calls tile(Constant<vectors>, channel) for runs of four and of one vector, then one(channel) for
+/// the channels that are left.
+template <class Tile, class One>
+inline void for_channels(size_t channels, Tile tile, One one) {
   constexpr size_t kWidth = F32Lanes::kWidth;
   size_t c = 0;
-  for (; c + 4 * kWidth <= channels; c += 4 * kWidth)
-    average_pool_tile<4>(c, taps, source, divisor, y);
-  for (; c + kWidth <= channels; c += kWidth) average_pool_tile<1>(c, taps, source, divisor, y);
-  for (; c < channels; ++c) {
-    float sum = 0.0f;
-    for (size_t t = 0; t < taps; ++t) sum += source[t][c];
-    y[c] = sum / divisor;
-  }
+  for (; c + 4 * kWidth <= channels; c += 4 * kWidth) tile(Constant<4>{}, c);
+  for (; c + kWidth <= channels; c += kWidth) tile(Constant<1>{}, c);
+  for (; c < channels; ++c) one(c);
+}
+
+void average_pool(size_t channels, size_t taps, const float* const* source, float divisor,
+                  float* y) {
+  for_channels(
+      channels,
+      [&](auto vectors, size_t c) {
+        average_pool_tile<decltype(vectors)::value>(c, taps, source, divisor, y);
+      },
+      [&](size_t c) {
+        float sum = 0.0f;
+        for (size_t t = 0; t < taps; ++t) sum += source[t][c];
+        y[c] = sum / divisor;
+      });
 }
 
 template <size_t kVectors>
@@ -259,16 +275,16 @@ inline void weighted_sum_tile(size_t first, size_t taps, const float* const* sou
 
 void weighted_sum(size_t channels, size_t taps, const float* const* source, const float* weights,
                   float* y) {
-  constexpr size_t kWidth = F32Lanes::kWidth;
-  size_t c = 0;
-  for (; c + 4 * kWidth <= channels; c += 4 * kWidth)
-    weighted_sum_tile<4>(c, taps, source, weights, y);
-  for (; c + kWidth <= channels; c += kWidth) weighted_sum_tile<1>(c, taps, source, weights, y);
-  for (; c < channels; ++c) {
-    float sum = 0.0f;
-    for (size_t t = 0; t < taps; ++t) sum = fused_multiply_add(weights[t], source[t][c], sum);
-    y[c] = sum;
-  }
+  for_channels(
+      channels,
+      [&](auto vectors, size_t c) {
+        weighted_sum_tile<decltype(vectors)::value>(c, taps, source, weights, y);
+      },
+      [&](size_t c) {
+        float sum = 0.0f;
+        for (size_t t = 0; t < taps; ++t) sum = fused_multiply_add(weights[t], source[t][c], sum);
+        y[c] = sum;
+      });
 }
 
 template <class T>
@@ -311,11 +327,6 @@ void max_pool_f32(size_t channels, size_t taps, const float* const* source, floa
 
 // --------------------------------------------------------------------------------------------------------------------
 // Float GEMM and depthwise convolution.
-
-template <size_t kValue>
-struct Constant {
-  static constexpr size_t value = kValue;
-};
 
 inline float clamp_keep_nan(float x, float lo, float hi) {
   const float raised = x < lo ? lo : x;
