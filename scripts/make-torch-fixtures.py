@@ -97,6 +97,8 @@ def networks():
         network = timm.models.vision_transformer.VisionTransformer(
             img_size=IMAGE[2], patch_size=4, embed_dim=SIZE, depth=LAYERS, num_heads=HEADS, mlp_ratio=2, num_classes=10)
         yield f"timm-vit-{'sdpa' if fused else 'eager'}", exporter, network, None
+    # One item of one length.
+    yield "bert-v5-fixed", "script", *text(*bert[:2], ids, **plain)
     for exporter in ("script", "dynamo"):
         yield "residual", exporter, Residual(), None
 
@@ -129,10 +131,12 @@ def export(name, exporter, network, names):
         mask = torch.ones_like(ids)
         mask[1, 5:] = 0
         inputs, axes = (ids, mask, torch.zeros_like(ids))[: len(names)], {0: "batch", 1: "sequence"}
+    if name.endswith("-fixed"):
+        inputs, axes = tuple(tensor[:1] for tensor in inputs), {}
     file = io.BytesIO()
     if exporter == "script":
         torch.onnx.export(network, inputs, file, input_names=names, output_names=["y"], opset_version=17, dynamo=False,
-                          dynamic_axes={**{key: axes for key in names}, "y": {0: "batch"}})
+                          dynamic_axes={**{key: axes for key in names}, "y": {0: "batch"}} if axes else {})
         model = onnx.load_from_string(file.getvalue())
     else:
         sizes = {"batch": torch.export.Dim("batch"), "sequence": torch.export.Dim("sequence", max=POSITIONS)}

@@ -147,6 +147,7 @@ class Trial {
   /** A constant [..., queries, keys] with one number up to the diagonal and another beyond, or one number. */
   #table(value: Value, at: readonly Expression[]): number | undefined {
     const { data, dims, type } = value.constant!;
+    if (type !== 'string' && (data as Float32Array).every((element) => element === data[0])) return Number(data[0]);
     const outer = at.slice(0, -2).map(numberOf);
     const [rows, columns] = dims.slice(-2);
     if (type === 'string' || outer.some((place) => place !== 0) || dims.slice(0, -2).some((dim) => dim !== 1))

@@ -19,17 +19,25 @@ interface Heads {
   stride: number;
 }
 
+/** What layers have in common. */
+interface Shared {
+  /** Masks as the operator takes them. */
+  masks: Map<Value, Value>;
+  /** Weights and biases side by side, for layers that are the same (ALBERT). */
+  weights: Map<string, [Value, Value]>;
+}
+
 /**
  * Needs types, and leaves nodes that nobody reads. `keep` tells projections that must stay as they are.
  * Returns the new nodes. Linear.
  */
 export function fuseAttention(graph: Graph, keep: (node: Node) => boolean = () => false): Node[] {
   const captured = capturedValues(graph);
-  const masks = new Map<Value, Value>();
+  const shared: Shared = { masks: new Map(), weights: new Map() };
   const made: Node[] = [];
   for (const softmax of graph.topologicalOrder()) {
     if (!isOp(softmax, 'Softmax') || !graph.nodes.has(softmax)) continue;
-    const node = fuseAround(graph, softmax, captured, masks, keep);
+    const node = fuseAround(graph, softmax, captured, shared, keep);
     if (node) made.push(node);
   }
   return made;
@@ -39,7 +47,7 @@ function fuseAround(
   graph: Graph,
   softmax: Node,
   captured: ReadonlySet<Value>,
-  masks: Map<Value, Value>,
+  shared: Shared,
   keep: (node: Node) => boolean,
 ): Node | undefined {
   const axis = softmax.attributes.int('axis', -1);
@@ -95,7 +103,11 @@ function fuseAround(
     name: graph.uniqueName(`${query.projection.node.name}_attention`),
     op: 'Attention',
     domain: 'com.microsoft',
-    inputs: [input, ...packed(graph, views, parts as Heads[], width), seenAsInt32(graph, masked.mask, masks)],
+    inputs: [
+      input,
+      ...packed(graph, views, parts as Heads[], width, shared),
+      seenAsInt32(graph, masked.mask, shared.masks),
+    ],
     outputs: [result],
     attributes: attributesOf(masked, heads, query.scale * key.scale),
   });
@@ -195,7 +207,21 @@ function asksForShape(node: Node, isSeen: (value: Value) => boolean, depth = 0):
 }
 
 /** Weight [depth, 3 * width] and bias [3 * width] of queries, keys and values side by side; the old weight, if it is that. */
-function packed(graph: Graph, views: readonly View[], parts: readonly Heads[], width: number): [Value, Value] {
+function packed(
+  graph: Graph,
+  views: readonly View[],
+  parts: readonly Heads[],
+  width: number,
+  shared: Shared,
+): [Value, Value] {
+  const key = JSON.stringify(views.map(({ projection, offset }, i) => [projection.key, offset, parts[i]]));
+  const old = shared.weights.get(key);
+  const made = old ?? sideBySide(graph, views, parts, width);
+  shared.weights.set(key, made);
+  return made;
+}
+
+function sideBySide(graph: Graph, views: readonly View[], parts: readonly Heads[], width: number): [Value, Value] {
   const [{ projection }] = views;
   const { name } = projection.node;
   const columns = views.map(({ offset }, i) => {

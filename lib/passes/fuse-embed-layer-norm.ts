@@ -16,6 +16,9 @@ interface Lookup {
   indices: Value;
 }
 
+/** A part of the sum: a lookup, or rows that are added as they are, where sequences have one length. */
+type Part = Lookup | Tensor<'float32'>;
+
 /**
  * Needs types, and leaves nodes that nobody reads. `keep` tells lookups that must stay as they are. Returns the new nodes.
  * Linear.
@@ -31,7 +34,9 @@ export function fuseEmbedLayerNorm(graph: Graph, keep: (node: Node) => boolean =
     const [gamma, beta] = [norm.requiredInput(1), norm.input(2)];
     const width = floatConstant(gamma)?.size;
     const lookups = lookupsOf(graph, norm.requiredInput(0), captured);
-    if (!lookups?.every(({ node, table }) => table.dims[1] === width && !keep(node))) continue;
+    const isFree = (part: Part): boolean =>
+      part instanceof Tensor ? part.dims[1] === width : part.table.dims[1] === width && !keep(part.node);
+    if (!lookups?.every(isFree)) continue;
     const fits =
       (axis === -1 || axis === 2) &&
       floatConstant(gamma)?.dims.length === 1 &&
@@ -76,8 +81,12 @@ export function fuseEmbedLayerNorm(graph: Graph, keep: (node: Node) => boolean =
 const MAX_DEPTH = 8;
 
 /** The lookups that a sum is made of, when nobody else reads it or its parts. */
-function lookupsOf(graph: Graph, value: Value, captured: ReadonlySet<Value>, depth = 0): Lookup[] | undefined {
+function lookupsOf(graph: Graph, value: Value, captured: ReadonlySet<Value>, depth = 0): Part[] | undefined {
   if (depth > MAX_DEPTH) return undefined;
+  const rows = floatConstant(value);
+  if (rows && (rows.dims.length === 2 || (rows.dims.length === 3 && rows.dims[0] === 1))) {
+    return [new Tensor('float32', rows.data, rows.dims.slice(-2))];
+  }
   const node = value.producer;
   // Somebody else may ask for the shape.
   const readers = value.consumers.filter((reader) => !isShapeReader(reader));
@@ -94,15 +103,27 @@ function lookupsOf(graph: Graph, value: Value, captured: ReadonlySet<Value>, dep
 
 /** Ids, segments and the table of places, in which lookups of one row are contained. */
 function partsOf(
-  lookups: readonly Lookup[],
+  parts: readonly Part[],
 ): { ids: Lookup; segments: Lookup | undefined; positions: Value | Tensor } | undefined {
   const computed: Lookup[] = [];
   const rows: Float32Array[] = [];
-  let places: { lookup: Lookup; first: number } | undefined;
-  for (const lookup of lookups) {
-    const { table } = lookup;
-    const rank = lookup.indices.constant?.dims.length ?? lookup.indices.type?.shape?.length;
-    const index = elementOf(lookup.indices);
+  let fixed: Tensor<'float32'> | undefined;
+  const places: { table: Tensor<'float32'>; value?: Value; first: number }[] = [];
+  for (const part of parts) {
+    if (part instanceof Tensor) {
+      if (fixed && fixed.dims[0] !== part.dims[0]) return undefined;
+      fixed = fixed
+        ? new Tensor(
+            'float32',
+            fixed.data.map((v, i) => v + part.data[i]),
+            part.dims,
+          )
+        : part;
+      continue;
+    }
+    const { table, tableValue, indices } = part;
+    const rank = indices.constant?.dims.length ?? indices.type?.shape?.length;
+    const index = elementOf(indices);
     const row = numberOf(index);
     if (row !== undefined) {
       if (row < 0 || row >= table.dims[0]) return undefined;
@@ -113,20 +134,22 @@ function partsOf(
     const first = place?.get('') ?? 0;
     place?.delete('');
     const isPlace = place?.size === 1 && rank !== undefined && place.get(`axis:${rank - 1}`) === 1;
-    if (isPlace && !places && first >= 0) places = { lookup, first };
-    else computed.push(lookup);
+    if (isPlace && first >= 0) places.push({ table, value: tableValue, first });
+    else computed.push(part);
   }
-  const shape = computed[0]?.indices.type?.shape?.join();
+  if (fixed) places.push({ table: fixed, first: 0 });
+  const shape = computed[0]?.indices.type?.shape;
   const isIds = ({ indices }: Lookup): boolean =>
-    indices.type?.shape?.length === 2 && indices.type.shape.join() === shape && !indices.constant;
-  if (!places || computed.length < 1 || computed.length > 2 || !computed.every(isIds)) return undefined;
+    indices.type?.shape?.length === 2 && indices.type.shape.join() === shape?.join() && !indices.constant;
+  if (places.length !== 1 || computed.length < 1 || computed.length > 2 || !computed.every(isIds)) return undefined;
+  const [{ table, value, first }] = places;
+  // Rows that are added as they are belong to one length.
+  if (!value && table.dims[0] !== shape?.[1]) return undefined;
   // Words are more than segments.
   const [ids, segments] = [...computed].sort((a, b) => b.table.dims[0] - a.table.dims[0]);
-  const { first, lookup } = places;
-  if (first === 0 && rows.length === 0) return { ids, segments, positions: lookup.tableValue };
-  const { data, dims } = lookup.table;
-  const width = dims[1];
-  const moved = data.slice(first * width);
+  if (first === 0 && rows.length === 0) return { ids, segments, positions: value ?? table };
+  const width = table.dims[1];
+  const moved = table.data.slice(first * width);
   for (const row of rows) for (let i = 0; i < moved.length; i++) moved[i] += row[i % width];
-  return { ids, segments, positions: new Tensor('float32', moved, [dims[0] - first, width]) };
+  return { ids, segments, positions: new Tensor('float32', moved, [table.dims[0] - first, width]) };
 }

@@ -17,6 +17,8 @@ export interface Projection {
   /** The weight as a value, when it is stored so. */
   weightValue: Value | undefined;
   bias: Tensor<'float32'> | undefined;
+  /** Equal for projections by the same constants. */
+  key: string;
 }
 
 /** A factor of an axis: the batch, the sequence, or columns `stride` apart. */
@@ -99,7 +101,8 @@ function projectionOf(value: Value): View | undefined {
     const view = isOp(inner.producer, 'MatMul') ? projectionOf(inner) : undefined;
     if (!view || !bias || bias.size !== view.projection.weight.dims[1] || bias.dims.at(-1) !== bias.size)
       return undefined;
-    return { ...view, projection: { ...view.projection, bias }, nodes: [...view.nodes, node] };
+    const key = `${view.projection.key} ${node.requiredInput(index).name}`;
+    return { ...view, projection: { ...view.projection, bias, key }, nodes: [...view.nodes, node] };
   }
   if (!isOp(node, 'MatMul', 'Gemm')) return undefined;
   const weightValue = node.requiredInput(1);
@@ -123,6 +126,7 @@ function projectionOf(value: Value): View | undefined {
     weight: isTurned ? (transpose(weight, [1, 0]) as Tensor<'float32'>) : weight,
     weightValue: isTurned ? undefined : weightValue,
     bias: bias ? floatConstant(bias) : undefined,
+    key: `${weightValue.name} ${isTurned} ${bias?.name}`,
   };
   const columns: Factor = { of: 'column', size: projection.weight.dims[1], stride: 1 };
   return { projection, axes: [...rows.outer, [columns]], offset: 0, scale: 1, nodes: [node] };

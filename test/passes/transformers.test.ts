@@ -234,6 +234,27 @@ describe('passes: fuseTransformers', () => {
     assert.equal(opCounts(biased).Attention, undefined);
   });
 
+  it('layers that share their weights share those of attention', () => {
+    const { model } = encoder('bert');
+    const graph = readGraph(model);
+    prepare(graph);
+    const named = new Map([...graph.nodes].map((node) => [node.name, node]));
+    for (const part of ['query', 'key', 'value']) {
+      for (const [suffix, index] of [
+        ['_MatMul', 1],
+        ['', 0],
+      ] as const) {
+        const [first, second] = [0, 1].map((i) => named.get(`l${i}_attention_${part}${suffix}`)!);
+        second.setInput(index, first.input(index));
+      }
+    }
+    fuseTransformers(graph, () => false);
+    const [first, second] = [...graph.nodes].filter(({ op }) => op === 'Attention');
+    assert.equal(first.input(1), second.input(1));
+    assert.equal(first.input(2), second.input(2));
+    assert.equal(opCounts(fused(model)).Attention, 2);
+  });
+
   it('follows the selection and the option', async () => {
     const { model } = encoder('bert', 1);
     const one = await quantize(model, { mode: 'dynamic', exclude: 'l0_attention_query_MatMul' });
