@@ -371,10 +371,12 @@ describe('operators in static quantization', () => {
             const scale = result.report.tensors.find(({ name }) => name === 'out')?.scale[0];
             // Codes are equal. Where only weights are codes, float32 sums differ by their order.
             const largest = float.reduce((max, v) => Math.max(max, Math.abs(v)), 0);
-            const bound = scale ? 1e-3 * scale : 1e-5 * largest;
+            // Values half-way between codes are common where codes are interpolated: rounding errors take either side of
+            // them, and onnxruntime truncates.
+            const isInterpolated = what?.startsWith('linear');
+            const bound = isInterpolated ? 1.01 * scale! : scale ? 1e-3 * scale : 1e-5 * largest;
             assertWithin(session, own, bound, 'session');
-            // Onnxruntime truncates where it interpolates codes.
-            assertWithin(judged, own, what?.startsWith('linear') ? 1.01 * scale! : bound, 'onnxruntime');
+            assertWithin(judged, own, bound, 'onnxruntime');
             // Two layers of 8 bits leave 30 dB and more; a wrong scale, axis or zero point less than 10.
             assert.ok(sqnr(float, judged) > 25, `${sqnr(float, judged)} dB`);
           });
