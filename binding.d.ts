@@ -517,6 +517,18 @@ export interface BinaryStep {
   aStrides: number[];
   bStrides: number[];
 }
+/** y = condition ? a : b, elementwise with broadcasting. condition is bool, the others have one dtype. */
+export interface WhereStep {
+  op: 'where';
+  condition: BufferId;
+  a: BufferId;
+  b: BufferId;
+  y: BufferId;
+  shape: number[];
+  conditionStrides: number[];
+  aStrides: number[];
+  bStrides: number[];
+}
 /** float32 softmax over the middle dimension of [outer, axisSize, inner]. With `guarded`, NaN is 0. */
 export interface SoftmaxStep {
   op: 'softmax';
@@ -683,6 +695,7 @@ export type ProgramStep =
   | MatMulStep
   | UnaryStep
   | BinaryStep
+  | WhereStep
   | SoftmaxStep
   | ReduceStep
   | LayerNormStep

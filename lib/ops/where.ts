@@ -4,6 +4,7 @@ import { broadcastShapes, broadcastStrides, sizeOf } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { broadcastDims } from './families/inference';
+import { broadcastLayout, broadcastOperand, isNative, physicalOrder } from './families/lowering';
 import { forEachRow } from './families/strided';
 
 /** Elementwise choice with broadcasting. X and Y have one dtype. */
@@ -30,6 +31,27 @@ export const Where = defineOp({
   inferShape(context) {
     const shapes = [0, 1, 2].map((i) => context.input(i).shape);
     return [{ dtype: context.input(1).dtype, shape: broadcastDims(context, shapes) }];
+  },
+  lower(context) {
+    const { node } = context;
+    const values = [0, 1, 2].map((i) => node.requiredInput(i));
+    const dtype = context.dtype(values[1]);
+    if (!isNative(dtype) || context.dtype(values[2]) !== dtype) return false;
+    const shape = context.shape(node.output);
+    const layout = broadcastLayout(context, values, shape);
+    const [condition, a, b] = values.map((value) => broadcastOperand(context, value, shape, layout));
+    context.emit({
+      op: 'where',
+      condition: condition.slot.id,
+      a: a.slot.id,
+      b: b.slot.id,
+      y: context.output(node.output, layout).id,
+      shape: physicalOrder(shape, layout),
+      conditionStrides: condition.strides,
+      aStrides: a.strides,
+      bStrides: b.strides,
+    });
+    return true;
   },
   run: ([condition, x, y], { node }) => [select(condition!, x!, y!, `node "${node.name}" (${node.op})`)],
 });

@@ -23,6 +23,8 @@ function operandsOf(step: ProgramStep): BufferId[] {
     case 'matmul':
     case 'binary':
       return [step.a, step.b];
+    case 'where':
+      return [step.condition, step.a, step.b];
     case 'layer_norm':
       return step.bias === null ? [step.x, step.scale] : [step.x, step.scale, step.bias];
     case 'concat':

@@ -50,39 +50,4 @@ size_t element_count(const std::vector<size_t>& shape) {
   return count;
 }
 
-Broadcast::Broadcast(StepReader& reader, DTypes dtypes, BufferId* a, BufferId* b, BufferId* y) {
-  const std::vector<size_t> shape = read_shape(reader, "shape");
-  const std::vector<int64_t> a_strides = reader.integers("aStrides", shape.size());
-  const std::vector<int64_t> b_strides = reader.integers("bStrides", shape.size());
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (a_strides[i] < 0) reader.fail("strides of at least 0", "aStrides");
-    if (b_strides[i] < 0) reader.fail("strides of at least 0", "bStrides");
-  }
-  *a = reader.input("a", dtypes, strided_extent(shape, a_strides, 0));
-  *b = reader.input("b", dtypes, strided_extent(shape, b_strides, 0));
-  *y = reader.output("y", dtypes, element_count(shape));
-  for (size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] == 1) continue;
-    const ptrdiff_t size = static_cast<ptrdiff_t>(shape[i]);
-    const ptrdiff_t a_stride = static_cast<ptrdiff_t>(a_strides[i]);
-    const ptrdiff_t b_stride = static_cast<ptrdiff_t>(b_strides[i]);
-    if (!shape_.empty() && a_.back() == a_stride * size && b_.back() == b_stride * size) {
-      shape_.back() *= shape[i];
-      a_.back() = a_stride;
-      b_.back() = b_stride;
-    } else {
-      shape_.push_back(shape[i]);
-      a_.push_back(a_stride);
-      b_.push_back(b_stride);
-    }
-  }
-  if (shape_.empty()) {
-    shape_ = {1};
-    a_ = {0};
-    b_ = {0};
-  }
-  rows_ = 1;
-  for (size_t i = 0; i + 1 < shape_.size(); ++i) rows_ *= shape_[i];
-}
-
 }  // namespace q8

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
-/// Two operands broadcast to one output: strides checked against the buffers, axes merged where
-/// both operands allow it, and a walk over the rows that remain.
+/// Operands broadcast to one output: strides checked against the buffers, axes merged where all
+/// operands allow it, and a walk over the rows that remain.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -25,38 +26,82 @@ std::vector<size_t> read_shape(StepReader& reader, const char* name);
 /// Number of elements, SIZE_MAX when it does not fit.
 size_t element_count(const std::vector<size_t>& shape);
 
+/// An operand of a step: its property, and that of its strides.
+struct Operand {
+  const char* name;
+  const char* strides;
+  DTypes dtypes;
+  BufferId* id;
+};
+
+template <size_t kOperands>
 class Broadcast {
  public:
-  /// Reads shape, aStrides, bStrides; checks buffers a, b and y, which may have these dtypes.
-  Broadcast(StepReader& reader, DTypes dtypes, BufferId* a, BufferId* b, BufferId* y);
+  using Offsets = std::array<ptrdiff_t, kOperands>;
 
-  ptrdiff_t a_step() const { return a_.back(); }
-  ptrdiff_t b_step() const { return b_.back(); }
+  /// Reads shape and the strides; checks the buffers of the operands and of the output "y".
+  Broadcast(StepReader& reader, const std::array<Operand, kOperands>& operands, DTypes y_dtypes,
+            BufferId* y) {
+    const std::vector<size_t> shape = read_shape(reader, "shape");
+    std::array<std::vector<int64_t>, kOperands> strides;
+    for (size_t i = 0; i < kOperands; ++i) {
+      const auto& [name, key, dtypes, id] = operands[i];
+      strides[i] = reader.integers(key, shape.size());
+      for (const int64_t stride : strides[i]) {
+        if (stride < 0) reader.fail("strides of at least 0", key);
+      }
+      *id = reader.input(name, dtypes, strided_extent(shape, strides[i], 0));
+    }
+    *y = reader.output("y", y_dtypes, element_count(shape));
+    for (size_t axis = 0; axis < shape.size(); ++axis) {
+      if (shape[axis] == 1) continue;
+      Offsets by;
+      bool merges = !shape_.empty();
+      for (size_t i = 0; i < kOperands; ++i) {
+        by[i] = static_cast<ptrdiff_t>(strides[i][axis]);
+        merges = merges && strides_.back()[i] == by[i] * static_cast<ptrdiff_t>(shape[axis]);
+      }
+      if (merges) {
+        shape_.back() *= shape[axis];
+        strides_.back() = by;
+      } else {
+        shape_.push_back(shape[axis]);
+        strides_.push_back(by);
+      }
+    }
+    if (shape_.empty()) {
+      shape_ = {1};
+      strides_ = {{}};
+    }
+    for (size_t i = 0; i + 1 < shape_.size(); ++i) rows_ *= shape_[i];
+  }
 
-  /// Calls row(a_offset, b_offset, y_offset, count) for runs of elements with the steps above.
+  /// From one element of a row to the next, in an operand.
+  ptrdiff_t step(size_t operand) const { return strides_.back()[operand]; }
+
+  /// Calls row(offsets of the operands, y_offset, count) for runs of elements with these steps.
   template <typename Row>
   void for_rows(const RunContext& context, size_t element_bytes, const Row& row) const {
     if (rows_ == 0 || shape_.back() == 0) return;
     const size_t columns = shape_.back();
     if (rows_ == 1) {
       for_parts(context, columns, element_bytes, [&](size_t first, size_t count) {
-        row(static_cast<ptrdiff_t>(first) * a_step(), static_cast<ptrdiff_t>(first) * b_step(),
-            first, count);
+        Offsets offsets;
+        for (size_t i = 0; i < kOperands; ++i) offsets[i] = static_cast<ptrdiff_t>(first) * step(i);
+        row(offsets, first, count);
       });
       return;
     }
     for_parts(context, rows_, columns * element_bytes, [&](size_t first, size_t count) {
       for (size_t r = first; r < first + count; ++r) {
-        ptrdiff_t a = 0;
-        ptrdiff_t b = 0;
+        Offsets offsets = {};
         size_t rest = r;
         for (size_t axis = shape_.size() - 1; axis-- > 0;) {
           const ptrdiff_t index = static_cast<ptrdiff_t>(rest % shape_[axis]);
           rest /= shape_[axis];
-          a += index * a_[axis];
-          b += index * b_[axis];
+          for (size_t i = 0; i < kOperands; ++i) offsets[i] += index * strides_[axis][i];
         }
-        row(a, b, r * columns, columns);
+        row(offsets, r * columns, columns);
       }
     });
   }
@@ -64,9 +109,8 @@ class Broadcast {
  private:
   /// Merged axes, at least one.
   std::vector<size_t> shape_;
-  std::vector<ptrdiff_t> a_;
-  std::vector<ptrdiff_t> b_;
-  size_t rows_ = 0;
+  std::vector<Offsets> strides_;
+  size_t rows_ = 1;
 };
 
 }  // namespace q8

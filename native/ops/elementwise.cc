@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-/// Unary and binary float32 operators, and binary operators on 8-bit codes.
+/// Unary and binary float32 operators, binary operators on 8-bit codes, and the choice between two
+/// tensors.
 #include <cstring>
 #include <iterator>
 
@@ -95,17 +96,17 @@ class Binary final : public Step {
   explicit Binary(StepReader& reader)
       : kernels_(*reader.table().vector),
         kind_(read_kind(reader, kBinaryNames, std::size(kBinaryNames))),
-        broadcast_(reader, kFloat, &a_, &b_, &y_) {}
+        broadcast_(reader, {{{"a", "aStrides", kFloat, &a_}, {"b", "bStrides", kFloat, &b_}}},
+                   kFloat, &y_) {}
 
   Status run(const RunContext& context) const override {
     const float* a = context.data<const float>(a_);
     const float* b = context.data<const float>(b_);
     float* y = context.data<float>(y_);
-    broadcast_.for_rows(context, 12,
-                        [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
-                          kernels_.binary(kind_, count, a + a_offset, broadcast_.a_step(),
-                                          b + b_offset, broadcast_.b_step(), y + y_offset);
-                        });
+    broadcast_.for_rows(context, 12, [&](const auto& offsets, size_t y_offset, size_t count) {
+      kernels_.binary(kind_, count, a + offsets[0], broadcast_.step(0), b + offsets[1],
+                      broadcast_.step(1), y + y_offset);
+    });
     return {};
   }
 
@@ -115,7 +116,7 @@ class Binary final : public Step {
   BufferId a_ = 0;
   BufferId b_ = 0;
   BufferId y_ = 0;
-  Broadcast broadcast_;
+  Broadcast<2> broadcast_;
 };
 
 class QBinary final : public Step {
@@ -123,7 +124,8 @@ class QBinary final : public Step {
   explicit QBinary(StepReader& reader)
       : kernels_(*reader.table().vector),
         kind_(read_kind(reader, kBinaryNames, kCodeBinaryKinds)),
-        broadcast_(reader, kCodes, &a_, &b_, &y_) {
+        broadcast_(reader, {{{"a", "aStrides", kCodes, &a_}, {"b", "bStrides", kCodes, &b_}}},
+                   kCodes, &y_) {
     a_params_ =
         code_params(reader.dtype(a_), reader.scale("aScale"), reader.zero_point("aZeroPoint", a_));
     b_params_ =
@@ -137,11 +139,10 @@ class QBinary final : public Step {
     const uint8_t* b = context.data<const uint8_t>(b_);
     uint8_t* y = context.data<uint8_t>(y_);
     // The arithmetic takes about as long as 8 bytes of traffic.
-    broadcast_.for_rows(
-        context, 8, [&](ptrdiff_t a_offset, ptrdiff_t b_offset, size_t y_offset, size_t count) {
-          kernels_.qbinary(kind_, count, a + a_offset, broadcast_.a_step(), a_params_, b + b_offset,
-                           broadcast_.b_step(), b_params_, y_params_, y + y_offset);
-        });
+    broadcast_.for_rows(context, 8, [&](const auto& offsets, size_t y_offset, size_t count) {
+      kernels_.qbinary(kind_, count, a + offsets[0], broadcast_.step(0), a_params_, b + offsets[1],
+                       broadcast_.step(1), b_params_, y_params_, y + y_offset);
+    });
     return {};
   }
 
@@ -151,10 +152,83 @@ class QBinary final : public Step {
   BufferId a_ = 0;
   BufferId b_ = 0;
   BufferId y_ = 0;
-  Broadcast broadcast_;
+  Broadcast<2> broadcast_;
   CodeParams a_params_ = {};
   CodeParams b_params_ = {};
   QuantizeParams y_params_ = {};
+};
+
+/// y[i] = flags[i * flag_step] ? a[i * a_step] : b[i * b_step].
+template <typename T>
+void choose(size_t count, const uint8_t* flags, ptrdiff_t flag_step, const T* a, ptrdiff_t a_step,
+            const T* b, ptrdiff_t b_step, T* y) {
+  const ptrdiff_t n = static_cast<ptrdiff_t>(count);
+  if (flag_step == 1 && a_step == 0 && b_step == 1) {
+    const T value = *a;
+    for (ptrdiff_t i = 0; i < n; ++i) y[i] = flags[i] != 0 ? value : b[i];
+  } else if (flag_step == 1 && a_step == 1 && b_step == 0) {
+    const T value = *b;
+    for (ptrdiff_t i = 0; i < n; ++i) y[i] = flags[i] != 0 ? a[i] : value;
+  } else if (flag_step == 1 && a_step == 1 && b_step == 1) {
+    for (ptrdiff_t i = 0; i < n; ++i) y[i] = flags[i] != 0 ? a[i] : b[i];
+  } else {
+    for (ptrdiff_t i = 0; i < n; ++i) {
+      y[i] = flags[i * flag_step] != 0 ? a[i * a_step] : b[i * b_step];
+    }
+  }
+}
+
+class Where final : public Step {
+ public:
+  explicit Where(StepReader& reader)
+      : broadcast_(reader,
+                   {{{"condition", "conditionStrides", {DType::kBool}, &condition_},
+                     {"a", "aStrides", kAnyDType, &a_},
+                     {"b", "bStrides", kAnyDType, &b_}}},
+                   kAnyDType, &y_) {
+    if (!reader.ok()) return;
+    if (reader.dtype(a_) != reader.dtype(y_)) reader.fail("the dtype of y", "a");
+    if (reader.dtype(b_) != reader.dtype(y_)) reader.fail("the dtype of y", "b");
+    bytes_ = dtype_bytes(reader.dtype(y_));
+  }
+
+  Status run(const RunContext& context) const override {
+    switch (bytes_) {
+      case 1:
+        run_as<uint8_t>(context);
+        break;
+      case 2:
+        run_as<uint16_t>(context);
+        break;
+      case 4:
+        run_as<uint32_t>(context);
+        break;
+      default:
+        run_as<uint64_t>(context);
+    }
+    return {};
+  }
+
+ private:
+  template <typename T>
+  void run_as(const RunContext& context) const {
+    const uint8_t* flags = context.data<const uint8_t>(condition_);
+    const T* a = context.data<const T>(a_);
+    const T* b = context.data<const T>(b_);
+    T* y = context.data<T>(y_);
+    broadcast_.for_rows(
+        context, 1 + 3 * sizeof(T), [&](const auto& offsets, size_t y_offset, size_t count) {
+          choose(count, flags + offsets[0], broadcast_.step(0), a + offsets[1], broadcast_.step(1),
+                 b + offsets[2], broadcast_.step(2), y + y_offset);
+        });
+  }
+
+  BufferId condition_ = 0;
+  BufferId a_ = 0;
+  BufferId b_ = 0;
+  BufferId y_ = 0;
+  Broadcast<3> broadcast_;
+  size_t bytes_ = 1;
 };
 
 }  // namespace
@@ -171,5 +245,6 @@ bool binary_kind_on_codes(const std::string& name, BinaryKind* kind) {
 std::unique_ptr<Step> make_unary(StepReader& reader) { return std::make_unique<Unary>(reader); }
 std::unique_ptr<Step> make_binary(StepReader& reader) { return std::make_unique<Binary>(reader); }
 std::unique_ptr<Step> make_qbinary(StepReader& reader) { return std::make_unique<QBinary>(reader); }
+std::unique_ptr<Step> make_where(StepReader& reader) { return std::make_unique<Where>(reader); }
 
 }  // namespace q8

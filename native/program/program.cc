@@ -54,6 +54,7 @@ constexpr StepKind kStepKinds[] = {
     {"softmax", make_softmax},
     {"strided_copy", make_strided_copy},
     {"unary", make_unary},
+    {"where", make_where},
 };
 
 constexpr size_t kMaxFreeArenas = 16;

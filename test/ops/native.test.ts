@@ -169,6 +169,23 @@ const CHAINS: Record<string, Link[]> = {
     { op: 'Resize', inputs: ['conv', random.floats([0]), new Tensor('float32', [1, 1, 2, 3])] },
     { op: 'Relu', inputs: [0] },
   ],
+  'a choice by a mask of positions': [
+    {
+      op: 'Where',
+      inputs: [
+        new Tensor(
+          'bool',
+          Array.from({ length: 64 }, (_, i) => i % 3),
+          [8, 8],
+        ),
+        'conv',
+        scale(-9),
+      ],
+    },
+    { op: 'Where', inputs: [new Tensor('bool', [1, 0, 1, 0], [4, 1]), scale(4), 0] },
+    { op: 'Where', inputs: [new Tensor('bool', [0], []), 1, 0] },
+    { op: 'Add', inputs: [2, 'conv'] },
+  ],
   'linear and cubic resize': [
     {
       op: 'Resize',
@@ -305,6 +322,45 @@ describe('operators: native road, channels-last chains', () => {
     it(name, () => {
       const session = check(chain(links), [random.floats([2, 4, 8, 8])]);
       for (const { name, op, road } of session.nodes) assert.equal(road, 'native', `${name} (${op})`);
+    });
+  }
+});
+
+describe('operators: native road, Where', () => {
+  const random = new Random(71);
+  const shapes: [number[], number[], number[]][] = [
+    [[7], [7], [7]],
+    [[], [5], [3, 1]],
+    [
+      [2, 1, 9],
+      [4, 1],
+      [2, 4, 9],
+    ],
+    [[1, 1, 6, 6], [2, 3, 6, 6], []],
+    [[2, 1, 1, 6], [1], [2, 3, 6, 6]],
+    [[0, 3], [3], [1, 3]],
+  ];
+  for (const dtype of ['float32', 'int64', 'uint8', 'bool', 'float64', 'int16'] as const) {
+    it(`broadcasts all three: ${dtype}`, () => {
+      for (const dims of shapes) {
+        const size = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
+        const values = (shape: readonly number[]) => [...random.ints([size(shape)], 0, 1).data].map(Number);
+        const tensors = [
+          new Tensor('bool', values(dims[0]), dims[0]),
+          ...[1, 2].map((i) => new Tensor(dtype, values(dims[i]), dims[i])),
+        ];
+        const graph = new Graph('where', { opsets: new Map([['', 17]]) });
+        const inputs = tensors.map(({ type, dims: shape }, i) => graph.newValue(`x${i}`, { dtype: type, shape }));
+        graph.inputs.push(...inputs);
+        const y = graph.newValue('y');
+        graph.addNode({ name: 'where', op: 'Where', inputs, outputs: [y] });
+        graph.outputs.push(y);
+        inferShapes(graph, lookupOp);
+        const session = check(graph, tensors);
+        const isEmpty = dims.some((shape) => shape.includes(0));
+        assert.equal(session.nodes[0].road, isEmpty ? 'typescript' : 'native');
+        session.dispose();
+      }
     });
   }
 });

@@ -155,6 +155,10 @@ describe('program: descriptions', () => {
       { op: 'binary', kind: 'add', a: 0, b: 0, y: 1, shape: [12], aStrides: [2], bStrides: [1] },
       { op: 'binary', kind: 'add', a: 0, b: 0, y: 1, shape: [12], aStrides: [-1], bStrides: [1] },
       { op: 'binary', kind: 'xor', a: 0, b: 0, y: 1, shape: [12], aStrides: [1], bStrides: [1] },
+      {
+        ...{ op: 'where', condition: 0, a: 0, b: 0, y: 1, shape: [12] },
+        ...{ conditionStrides: [1], aStrides: [1], bStrides: [1] },
+      },
       { op: 'unary', kind: 'sin', x: 0, y: 1, alpha: 0, beta: 0 },
       { op: 'softmax', x: 0, y: 1, outer: 2, axisSize: 7, inner: 1, guarded: false },
       { op: 'layer_norm', x: 0, scale: 0, bias: null, y: 1, outer: 1, size: 12, epsilon: NaN },
