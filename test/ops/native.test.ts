@@ -175,8 +175,8 @@ const CHAINS: Record<string, Link[]> = {
       inputs: [
         new Tensor(
           'bool',
-          Array.from({ length: 64 }, (_, i) => i % 3),
-          [8, 8],
+          Array.from({ length: 16 }, (_, i) => Number(i % 3 > 0)),
+          [4, 4],
         ),
         'conv',
         scale(-9),
