@@ -15,6 +15,7 @@ const QUANTIZED = {
   agnostic: "8-bit, its input's scale",
   clamp: 'folded into the node before it',
   fixed: '8-bit, range known in advance',
+  weights: '8-bit weights, dequantized before use',
 };
 
 const text = render();
@@ -43,7 +44,8 @@ function render() {
 q8 runs models made of these ${OPERATORS.length} operators. *Versions* are those in which the operator changed and that q8 understands;
 models of older opsets are upgraded on loading. *Native* operators have a compiled kernel, which a node uses when its types,
 ranks and attributes allow it (\`q8 inspect model.onnx --nodes\` tells); all others run in TypeScript, exactly but slowly.
-*Static quantization* is what \`quantize()\` makes of the operator.
+*Static quantization* is what \`quantize()\` makes of the operator. Those of ai.q8 are made while models are loaded; files have
+none.
 
 | operator | versions | native | static quantization |
 | --- | --- | --- | --- |
