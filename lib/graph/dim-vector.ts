@@ -1,7 +1,6 @@
 /**
- * Pieces of shapes as data: what Shape makes and Gather, Slice, Concat, Squeeze, Unsqueeze, Reshape, Cast, Identity, sums and the
- * Where of exporters carry on.
- * Ordinary constants cannot express [N, 3, H, W] with N unknown; lists of dimensions can, and an element picked from one
+ * Pieces of shapes as data: what Shape makes and Gather, Slice, Concat, Squeeze, Unsqueeze, Reshape, Cast, Identity, sums
+ * and the Where of exporters carry on. Ordinary constants cannot express [N, 3, H, W] with N unknown; lists of dimensions can, and an element picked from one
  * is a constant again when that dimension has a number.
  */
 import type { Tensor } from '../tensor/tensor';

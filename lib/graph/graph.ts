@@ -168,7 +168,10 @@ export class Graph {
   readonly inputs: Value[] = [];
   readonly outputs: Value[] = [];
   readonly #nodes = new Set<Node>();
-  /** @internal The execution order as last computed, until an edit; never kept where there are bodies, which have edits of their own. */
+  /**
+   * @internal The execution order as last computed, until an edit; never kept where there are bodies, which have edits of
+   * their own.
+   */
   _order: readonly Node[] | null = null;
   readonly #names = new Set<string>();
   /** Next suffix to try for a base name, so that many nodes with one base cost linear time. */

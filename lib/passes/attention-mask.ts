@@ -35,7 +35,8 @@ const MAX_MASKS = 6;
 const MAX_CONDITIONS = 6;
 
 /**
- * The product behind the input of Softmax, or undefined when more than a mask is between them. Masks of integers are taken to be 0 or 1. `batch` and `length` are the sizes of the input of attention.
+ * The product behind the input of Softmax, or undefined when more than a mask is between them. Masks of integers are taken
+ * to be 0 or 1. `batch` and `length` are the sizes of the input of attention.
  */
 export function unmask(scores: Value, batch: Dim, length: Dim): Masked | undefined {
   for (const path of pathsTo(scores)) {

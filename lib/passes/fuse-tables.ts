@@ -1,6 +1,7 @@
 /**
  * Elementwise operators on 8-bit codes are functions of 256 values: they become tables, and chains and products of tables
- * of one value become one. The results are the same bits, with one pass over memory instead of one per operator. For the runtime only.
+ * of one value become one. The results are the same bits, with one pass over memory instead of one per operator. For the
+ * runtime only.
  */
 import type { Graph, Node, Value } from '../graph/graph';
 import { applyTable } from '../ops/families/quantization';

@@ -1,6 +1,6 @@
 /**
- * The two pipelines, for a graph and the bodies of its control flow. Passes change the graph that they are given; callers that need the old one clone it first. The
- * order matters: each pass may rely on what the ones before it have established.
+ * The two pipelines, for a graph and the bodies of its control flow. Passes change the graph that they are given; callers
+ * that need the old one clone it first. The order matters: each pass may rely on what the ones before it have established.
  */
 import { inEveryGraph } from '../graph/bodies';
 import type { Graph, Node } from '../graph/graph';
@@ -30,8 +30,9 @@ import { widenFloat16 } from './widen-float16';
 
 /**
  * Brings a model as it came from a file into the form that the quantizer and the runtime expect: constants are
- * initializers, float16 is float32, the opset is current, types are known as far as they can be, nothing constant is left to compute, and
- * normalizations are part of the weights. Names of inputs and outputs, and results up to float32 rounding, stay.
+ * initializers, float16 is float32, the opset is current, types are known as far as they can be, nothing constant is left
+ * to compute, and normalizations are part of the weights. Names of inputs and outputs, and results up to float32 rounding,
+ * stay.
  */
 export function prepare(graph: Graph): void {
   const slices = prepareInSlices(graph);
@@ -62,8 +63,8 @@ function* prepareInSlices(graph: Graph): Generator<void, void, void> {
 
 /**
  * Brings the parts of transformers into the operators of com.microsoft: EmbedLayerNormalization, Attention, Gelu, FastGelu
- * and SkipLayerNormalization. Projections and lookups that `keep` tells stay as they are. Returns the
- * nodes that stand for several, EmbedLayerNormalization and Attention.
+ * and SkipLayerNormalization. Projections and lookups that `keep` tells stay as they are. Returns the nodes that stand for
+ * several, EmbedLayerNormalization and Attention.
  */
 export function fuseTransformers(graph: Graph, keep: (node: Node) => boolean): Node[] {
   inferShapes(graph, lookupOp);

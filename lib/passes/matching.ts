@@ -1,5 +1,6 @@
 /** What several passes ask of a graph before they rewrite it, or do to it. */
 import { type Graph, type Node, subgraphsOf, type Value } from '../graph/graph';
+import { onnxCodeOf } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
 
 /** Values that bodies of control-flow nodes take from this graph: whoever rewrites their producers would not see it. Linear. */
@@ -67,23 +68,28 @@ export function bypass(graph: Graph, node: Node, captured: ReadonlySet<Value>): 
   return true;
 }
 
-/** Number of int32 in the attribute `to` of Cast. */
-const INT32 = 6;
+/** Adds the Cast that makes `to`, whose type must be known, of `from`. */
+export function addCast(graph: Graph, from: Value, to: Value): void {
+  graph.addNode({
+    name: graph.uniqueName(`${to.name}_Cast`),
+    op: 'Cast',
+    inputs: [from],
+    outputs: [to],
+    attributes: { to: { kind: 'int', value: onnxCodeOf(to.type!.dtype) } },
+  });
+}
 
 /** A Cast of `value` to int32, as operators of com.microsoft take ids and masks. */
 export function castToInt32(graph: Graph, value: Value): Value {
   const cast = graph.newValue(`${value.name}_int32`, { dtype: 'int32', shape: value.type?.shape });
-  graph.addNode({
-    name: graph.uniqueName(`${value.name}_Cast`),
-    op: 'Cast',
-    inputs: [value],
-    outputs: [cast],
-    attributes: { to: { kind: 'int', value: INT32 } },
-  });
+  addCast(graph, value, cast);
   return cast;
 }
 
-/** The Where of Where(IsNaN(p), 0, p) when that alone reads the result p of a Softmax: exporters write it for rows without any key. */
+/**
+ * The Where of Where(IsNaN(p), 0, p) when that alone reads the result p of a Softmax: exporters write it for rows without
+ * any key.
+ */
 export function guardOf(softmax: Node): { test: Node; guard: Node } | undefined {
   const value = softmax.output;
   const test = value.consumers.find((node) => isOp(node, 'IsNaN'));

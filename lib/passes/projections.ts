@@ -196,12 +196,12 @@ function regrouped(factors: readonly Factor[], shape: readonly Dim[]): Axes | un
   const tail: Factor[][] = [];
   let [from, to] = [0, shape.length];
   for (; from < to; from++) {
-    const axis = takeFirst(left, shape[from]);
+    const axis = take(left, shape[from], 'front');
     if (!axis) break;
     head.push(axis);
   }
   for (; to > from; to--) {
-    const axis = takeLast(left, shape[to - 1]);
+    const axis = take(left, shape[to - 1], 'back');
     if (!axis) break;
     tail.unshift(axis);
   }
@@ -212,47 +212,32 @@ function regrouped(factors: readonly Factor[], shape: readonly Dim[]): Axes | un
   return [...head, ...(to > from ? [left] : []), ...tail];
 }
 
-/** Takes factors of `size` together off the front, cutting the last of them if it must; undefined, with nothing taken. */
-function takeFirst(left: Factor[], size: Dim): Factor[] | undefined {
-  if (typeof size === 'string') return left[0]?.size === size ? [left.shift()!] : undefined;
+/** Takes factors of `size` together off one end, cutting the last of them if it must; undefined, with nothing taken. */
+function take(left: Factor[], size: Dim, end: 'front' | 'back'): Factor[] | undefined {
+  const isFront = end === 'front';
   const taken: Factor[] = [];
-  let at = 0;
-  for (let need = size; need !== 1; at++) {
-    const factor = left[at];
+  const rest: Factor[] = [];
+  const next = (): Factor | undefined => left.at(isFront ? taken.length : -1 - taken.length);
+  if (typeof size === 'string') {
+    if (next()?.size !== size) return undefined;
+    taken.push(next()!);
+  }
+  for (let need = typeof size === 'number' ? size : 1; need !== 1; ) {
+    const factor = next();
     if (typeof factor?.size !== 'number') return undefined;
     if (need % factor.size === 0) {
       taken.push(factor);
       need /= factor.size;
-    } else {
-      if (factor.of !== 'column' || factor.size % need !== 0) return undefined;
-      const inner = factor.size / need;
-      taken.push({ ...factor, size: need, stride: factor.stride * inner });
-      left.splice(0, at + 1, { ...factor, size: inner });
-      return taken;
+      continue;
     }
+    if (factor.of !== 'column' || factor.size % need !== 0) return undefined;
+    const others = factor.size / need;
+    const slow = { ...factor, size: isFront ? need : others, stride: factor.stride * (isFront ? others : need) };
+    const fast = { ...factor, size: isFront ? others : need };
+    taken.push(isFront ? slow : fast);
+    rest.push(isFront ? fast : slow);
+    break;
   }
-  left.splice(0, at);
-  return taken;
-}
-
-/** {@link takeFirst} off the back. */
-function takeLast(left: Factor[], size: Dim): Factor[] | undefined {
-  if (typeof size === 'string') return left.at(-1)?.size === size ? [left.pop()!] : undefined;
-  const taken: Factor[] = [];
-  let at = left.length;
-  for (let need = size; need !== 1; ) {
-    const factor = left[--at];
-    if (typeof factor?.size !== 'number') return undefined;
-    if (need % factor.size === 0) {
-      taken.unshift(factor);
-      need /= factor.size;
-    } else {
-      if (factor.of !== 'column' || factor.size % need !== 0) return undefined;
-      taken.unshift({ ...factor, size: need });
-      left.splice(at, left.length - at, { ...factor, size: factor.size / need, stride: factor.stride * need });
-      return taken;
-    }
-  }
-  left.splice(at);
-  return taken;
+  left.splice(isFront ? 0 : left.length - taken.length, taken.length, ...rest);
+  return isFront ? taken : taken.reverse();
 }

@@ -6,11 +6,11 @@ import { graphsOf, nodesOf } from '../graph/bodies';
 import { type Graph, Value } from '../graph/graph';
 import { toDoubles } from '../ops/families/values';
 import { lookupOp } from '../ops/registry';
+import { onnxCodeOf } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
+import { addCast } from './matching';
 
-/** Numbers of types in attributes. */
-const FLOAT = 1;
-const FLOAT16 = 10;
+const FLOAT16 = onnxCodeOf('float16');
 /** Attributes that name the type of a result. */
 const TYPE_ATTRIBUTES = ['to', 'dtype', 'output_dtype'];
 
@@ -45,7 +45,7 @@ function widenValues(graph: Graph): void {
   for (const { inputs, outputs, attributes } of graph.nodes) {
     for (const value of [...inputs, ...outputs]) widen(value);
     for (const key of TYPE_ATTRIBUTES) {
-      if (attributes.int(key) === FLOAT16) attributes.set(key, { kind: 'int', value: FLOAT });
+      if (attributes.int(key) === FLOAT16) attributes.set(key, { kind: 'int', value: onnxCodeOf('float32') });
     }
     for (const [key, attribute] of [...attributes.entries()]) {
       if (attribute.kind === 'tensor' && attribute.value.type === 'float16')
@@ -68,22 +68,12 @@ function castInput(graph: Graph, input: Value): void {
     for (const [i, value] of each.outputs.entries()) if (value === input) each.outputs[i] = real;
   }
   input.type = { ...input.type!, dtype: 'float16' };
-  addCast(graph, input, real, FLOAT);
+  addCast(graph, input, real);
 }
 
 function castOutput(graph: Graph, output: Value): void {
   const result = new Value(output.name, output.type && { ...output.type, dtype: 'float16' });
   output.name = graph.uniqueName(`${output.name}_float32`);
   graph.outputs[graph.outputs.indexOf(output)] = result;
-  addCast(graph, output, result, FLOAT16);
-}
-
-function addCast(graph: Graph, from: Value, to: Value, type: number): void {
-  graph.addNode({
-    name: graph.uniqueName(`${to.name}_Cast`),
-    op: 'Cast',
-    inputs: [from],
-    outputs: [to],
-    attributes: { to: { kind: 'int', value: type } },
-  });
+  addCast(graph, output, result);
 }

@@ -18,7 +18,10 @@ export interface DynamicResult {
   tensors: TensorReport[];
 }
 
-/** Changes `graph` and its bodies, whose types must be known and whose constants folded. `refusal` says why a node is not to be quantized. */
+/**
+ * Changes `graph` and its bodies, whose types must be known and whose constants folded. `refusal` says why a node is not to
+ * be quantized.
+ */
 export function quantizeDynamic(
   graph: Graph,
   options: ResolvedDynamicOptions,

@@ -78,8 +78,8 @@ export interface SelectQuantizeOptions extends CommonQuantizeOptions {
   subgraphs?: boolean;
   /**
    * Whether attention, embeddings, Gelu, and normalizations of sums become operators of com.microsoft before anything is
-   * quantized. Default true in mode 'dynamic' without `compat`, where it makes QAttention reachable, else false. Selectors see the
-   * model before it.
+   * quantized. Default true in mode 'dynamic' without `compat`, where it makes QAttention reachable, else false. Selectors
+   * see the model before it.
    */
   fuseTransformers?: boolean;
 }
@@ -109,8 +109,8 @@ export interface StaticQuantizeOptions extends SelectQuantizeOptions, Representa
   /** For 'percentile', 'entropy', 'mse' and 'distribution': least number of bins for magnitudes, 256 to 65536. Default 2048. */
   bins?: number;
   /**
-   * For 'percentile', 'entropy', 'mse' and 'distribution': samples are read twice, and `bins` bins divide the largest magnitude exactly, instead
-   * of that many up to twice as many a power of two. Default false.
+   * For 'percentile', 'entropy', 'mse' and 'distribution': samples are read twice, and `bins` bins divide the largest
+   * magnitude exactly, instead of that many up to twice as many a power of two. Default false.
    */
   exactBins?: boolean;
   /** For 'movingAverage': least weight of a new sample, above 0 up to 1. Default 0.01. */

@@ -5,8 +5,9 @@ import type { ResolvedOptions } from './options';
 import type { Selection } from './select';
 
 /**
- * Why nodes are not to be quantized. Fuses the parts of transformers, if asked to, but for nodes that stay in float; and Gelu alone
- * where integer operators are written, which are of com.microsoft anyway: one table of 256 codes instead of float between them.
+ * Why nodes are not to be quantized. Fuses the parts of transformers, if asked to, but for nodes that stay in float; and
+ * Gelu alone where integer operators are written, which are of com.microsoft anyway: one table of 256 codes instead of
+ * float between them.
  */
 export function refusals(
   graph: Graph,

@@ -234,22 +234,20 @@ async function rangesOf(
   options: ResolvedStaticOptions,
 ): Promise<AllRanges> {
   const { ranges: given, calibration } = options;
-  const formats = new Formats(options);
-  const observed = observedIn(graph, planOf, formats);
+  const { own, inside } = observedIn(graph, planOf, new Formats(options));
   const known = new Map<string, Range>();
-  const own = new Set(observedOf(planOf(graph), formats));
   if (given) {
     // What the model itself needs must be there; bodies may not have run when the ranges were found.
-    const namesOf = (isOwn: boolean) => observed.filter((value) => own.has(value) === isOwn).map(({ name }) => name);
-    for (const [name, range] of rangesFor(given, namesOf(true), calibration === undefined)) known.set(name, range);
-    for (const name of namesOf(false)) {
+    const names = own.map(({ name }) => name);
+    for (const [name, range] of rangesFor(given, names, calibration === undefined)) known.set(name, range);
+    for (const { name } of inside) {
       if (!Object.hasOwn(given.tensors, name)) continue;
       const [min, max] = given.tensors[name];
       known.set(name, { min, max });
     }
   }
-  const unseen = observed.length > own.size ? unseenBodies(graph) : undefined;
-  const rest = observed.filter((value) => !known.has(value.name) && (own.has(value) || !unseen));
+  const unseen = inside.length > 0 ? unseenBodies(graph) : undefined;
+  const rest = [...own, ...(unseen ? [] : inside)].filter(({ name }) => !known.has(name));
   if (given && (calibration === undefined || rest.length === 0)) {
     const { samples = 0, engine, tensors, model, ...settings } = given;
     return { ranges: known, nonFinite: [], samples, engine, settings };
@@ -271,20 +269,25 @@ function unseenBodies(graph: Graph): string | undefined {
   }
 }
 
-/** What the plans of the graph and its bodies observe. */
-function observedIn(graph: Graph, planOf: (graph: Graph) => QuantPlan, formats: Formats): Value[] {
-  const observed = new Set(observedOf(planOf(graph), formats));
+/** What the plan of the graph observes, and what those of its bodies do besides. */
+function observedIn(
+  graph: Graph,
+  planOf: (graph: Graph) => QuantPlan,
+  formats: Formats,
+): { own: Value[]; inside: Value[] } {
+  const own = observedOf(planOf(graph), formats);
   const names: string[] = [];
   inEveryBody(graph, (body) => names.push(...observedOf(planOf(body), formats).map(({ name }) => name)));
-  if (names.length === 0) return [...observed];
+  if (names.length === 0) return { own, inside: [] };
   // Bodies were planned with stand-ins for what they read from around them.
   const values = new Map<string, Value>();
   for (const { inputs, nodes } of graphsOf(graph)) {
     for (const value of inputs) values.set(value.name, value);
     for (const { outputs } of nodes) for (const value of outputs) if (value) values.set(value.name, value);
   }
-  for (const name of names) observed.add(values.get(name)!);
-  return [...observed];
+  const inside = new Set(names.map((name) => values.get(name)!));
+  for (const value of own) inside.delete(value);
+  return { own, inside: [...inside] };
 }
 
 /** What is left to observe once overrides have said what they prescribe. */

@@ -22,7 +22,10 @@ export interface WeightOnlyResult {
   tensors: TensorReport[];
 }
 
-/** Changes the prepared `graph` and its bodies, where 'gptq' rounds like 'rtn'. `refusal` says why a node is not to be quantized. */
+/**
+ * Changes the prepared `graph` and its bodies, where 'gptq' rounds like 'rtn'. `refusal` says why a node is not to be
+ * quantized.
+ */
 export async function quantizeWeightOnly(
   graph: Graph,
   options: ResolvedWeightOnlyOptions,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /// Interpolation along one axis of [outer, axis, inner]: every element of the result is a weighted
 /// sum of a few elements of the axis.
-#include <algorithm>
 #include <array>
 
 #include "ops/steps.h"
