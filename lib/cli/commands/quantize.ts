@@ -30,7 +30,7 @@ import { checkReportPath, writeReport } from '../report-file';
 import { Progress } from '../ui/progress';
 import { formatPairs, formatTable } from '../ui/table';
 import type { Terminal } from '../ui/terminal';
-import { formatBytes, formatDuration } from '../ui/units';
+import { formatBytes, formatCount, formatDuration } from '../ui/units';
 
 type QuantizeFlags = DataFlags & {
   algorithm?: string;
@@ -348,30 +348,35 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
   const pairs: [string, string][] = [
     ['Written', `${output} (${[report.mode, report.format, ...types].join(', ')})`],
     ['Size', formatSizes(bytes)],
-    ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
+    ['Quantized', `${formatCount(count, 'node')}: ${byType.join(', ') || 'none'}`],
   ];
   const shared = report.tensors.filter(({ sharesScaleWith }) => sharesScaleWith !== undefined);
   if (shared.length > 0) {
     const list = summary(shared.map(({ name, sharesScaleWith }) => `${name} that of ${sharesScaleWith}`));
-    pairs.push(['Scales', `${shared.length} tensors have the scale of another: ${list}`]);
+    pairs.push(['Scales', `${formatCount(shared.length, 'tensor')} with the scale of another: ${list}`]);
   }
   if (calibration) {
     const { samples, method, engine } = calibration;
-    pairs.push(['Calibrated', `${samples} samples, ${method}${engine ? `, engine ${engine}` : ''}`]);
+    pairs.push(['Calibrated', `${formatCount(samples, 'sample')}, ${method}${engine ? `, engine ${engine}` : ''}`]);
   }
   for (const { name, nodes } of report.algorithms ?? [])
-    pairs.push(['Algorithm', `${name}: ${nodes.length} nodes changed`]);
+    pairs.push(['Algorithm', `${name}: ${formatCount(nodes.length, 'node')} changed`]);
   if (report.accuracy) {
     const { before, after, wanted, reverted, attempts } = report.accuracy;
     const change =
-      reverted.length === 0 ? 'all layers stay' : `${reverted.length} layers back to float: ${after.toFixed(2)} dB`;
-    pairs.push(['Accuracy', `${before.toFixed(2)} dB for ${wanted} dB wanted; ${change} (${attempts} attempts)`]);
+      reverted.length === 0
+        ? 'all layers stay'
+        : `${formatCount(reverted.length, 'layer')} back to float: ${after.toFixed(2)} dB`;
+    pairs.push([
+      'Accuracy',
+      `${before.toFixed(2)} dB for ${wanted} dB wanted; ${change} (${formatCount(attempts, 'attempt')})`,
+    ]);
   }
   if (report.analysis) {
     const { analysis } = report;
     pairs.push([
       'Error',
-      `${outputSqnr(analysis).toFixed(2)} dB SQNR at the worst output, ${analysis.samples} samples`,
+      `${outputSqnr(analysis).toFixed(2)} dB SQNR at the worst output, ${formatCount(analysis.samples, 'sample')}`,
     ]);
     if (analysis.latency) {
       const { reference, other } = analysis.latency;
@@ -389,7 +394,7 @@ function formatReport(report: QuantizeReport, output: string, styleName: (text: 
 function floatPairs(floatNodes: QuantizeReport['floatNodes']): [string, string][] {
   return [...groupByReason(floatNodes)].map(([reason, names]) => [
     'Float',
-    `${names.length} nodes (${summary(names)}): ${reason}`,
+    `${formatCount(names.length, 'node')} (${summary(names)}): ${reason}`,
   ]);
 }
 
@@ -402,8 +407,8 @@ function formatPlan(plan: QuantizationPlan, bold: (text: string) => string): str
   const pairs: [string, string][] = [
     ['Plan', `${mode}, ${format}${types}`],
     ...(bytes ? [['Size', formatSizes(bytes)] as [string, string]] : []),
-    ['Quantized', `${count} nodes: ${byType.join(', ') || 'none'}`],
-    ...(calibrated ? [['Calibrated', `${calibrated.length} tensors`] as [string, string]] : []),
+    ['Quantized', `${formatCount(count, 'node')}: ${byType.join(', ') || 'none'}`],
+    ...(calibrated ? [['Calibrated', formatCount(calibrated.length, 'tensor')] as [string, string]] : []),
     ...floatPairs(floatNodes),
   ];
   const parts = [formatPairs(pairs, bold)];

@@ -25,3 +25,8 @@ export function formatDuration(milliseconds: number): string {
 export function formatShape(shape: readonly (number | string)[] | undefined): string {
   return shape === undefined ? '[...]' : `[${shape.join(', ')}]`;
 }
+
+/** 1 node, 2 nodes. */
+export function formatCount(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
