@@ -13,14 +13,19 @@ import { isOp } from './matching';
 
 /** What models become unless something newer is needed; every runtime of the last years reads it. */
 export const USUAL_OPSET = 17;
-/** The newest opset that the steps below lead to. Models beyond it stay as they are. */
-export const NEWEST_UPGRADE = 21;
+/** The first whose QuantizeLinear and DequantizeLinear have codes of 4 and 16 bits, and blocks. */
+export const ALL_CODES_OPSET = 21;
 /** Earlier targets would see operators in a spelling newer than theirs. */
 const OLDEST_TARGET = 13;
 /** Opset 6 is the oldest whose elementwise operators can be carried over. */
 const OLDEST = 6;
 /** The newest whose operators are known here (onnx 1.23). Later ones may change their meaning. */
 const NEWEST = 27;
+/**
+ * The newest that models can be raised to; onnxruntime 1.30 loads no later ones. From 22 on operators have gained types,
+ * and attributes whose defaults keep what was, so that no step leads there.
+ */
+export const NEWEST_TARGET = 26;
 
 /** One change of an operator: how a node written for an opset below `until` reads from `until` on. */
 interface Step {
@@ -68,8 +73,9 @@ const STEPS: readonly Step[] = [
 /**
  * Raises the ai.onnx opset of a graph, bodies included, to `target`; does nothing when it is there already. Linear.
  *
- * @param target 13 to {@link NEWEST_UPGRADE}; default {@link USUAL_OPSET}.
- * @throws ERR_Q8_UNSUPPORTED_OP for opsets older than 6 or newer than 27, and for the few nodes that newer opsets cannot express.
+ * @param target 13 to {@link NEWEST_TARGET}; default {@link USUAL_OPSET}.
+ * @throws ERR_Q8_UNSUPPORTED_OP for opsets older than 6 or newer than 27, and for the few nodes that newer opsets cannot
+ * express.
  */
 export function upgradeOpset(graph: Graph, target = USUAL_OPSET): void {
   const from = graph.opset();
@@ -81,8 +87,8 @@ export function upgradeOpset(graph: Graph, target = USUAL_OPSET): void {
   }
   // A graph without standard operators has no version of them.
   if (from === 0 || from >= target) return;
-  if (target < OLDEST_TARGET || target > NEWEST_UPGRADE) {
-    throw expected(`an opset from ${OLDEST_TARGET} to ${NEWEST_UPGRADE}`, 'the target of upgradeOpset()', target);
+  if (target < OLDEST_TARGET || target > NEWEST_TARGET) {
+    throw expected(`an opset from ${OLDEST_TARGET} to ${NEWEST_TARGET}`, 'the target of upgradeOpset()', target);
   }
   if (from < OLDEST) {
     throw expected(`opset ${OLDEST} or newer`, 'the model', `opset ${from}`, {

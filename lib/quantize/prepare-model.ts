@@ -6,11 +6,11 @@ import { readModel } from '../onnx/read';
 import type { ModelProto } from '../onnx/proto';
 import { keepFiles, type WriteOptions, writeModel, writeModelFile } from '../onnx/write';
 import { prepare } from '../passes';
-import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
+import { NEWEST_TARGET, upgradeOpset } from '../passes/upgrade-opset';
 import { forgetLoaded } from '../tensor/tensor';
 
 export interface PrepareOptions {
-  /** Opset of ai.onnx to reach, 17 to 21; newer models stay as they are. Default: the one that quantize() works with. */
+  /** Opset of ai.onnx to reach, 17 to 26; newer models stay as they are. Default: the one that quantize() works with. */
   opset?: number;
   /** Folder of the model's side files, for a model given as bytes. */
   baseDirectory?: string;
@@ -70,8 +70,8 @@ async function prepareToProto(
   const { opset, baseDirectory } = options;
   if (typeof model !== 'string' && !(model instanceof Uint8Array))
     throw expected('a path or a Uint8Array', 'the model', model);
-  if (opset !== undefined && !(Number.isSafeInteger(opset) && opset >= 17 && opset <= NEWEST_UPGRADE)) {
-    throw expected(`an opset from 17 to ${NEWEST_UPGRADE}`, 'the option opset', opset);
+  if (opset !== undefined && !(Number.isSafeInteger(opset) && opset >= 17 && opset <= NEWEST_TARGET)) {
+    throw expected(`an opset from 17 to ${NEWEST_TARGET}`, 'the option opset', opset);
   }
   if (baseDirectory !== undefined && typeof baseDirectory !== 'string') {
     throw expected('a string', 'the option baseDirectory', baseDirectory);

@@ -4,7 +4,7 @@ import { graphsOf, inEveryBody, inEveryGraph, nodesOf } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
 import { quantTraitOf } from '../ops/registry';
 import { fuseQdq } from '../passes/fuse-qdq';
-import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
+import { ALL_CODES_OPSET, upgradeOpset } from '../passes/upgrade-opset';
 import { checkSupport } from '../runtime/check-support';
 import type { FloatNodeReport, QuantizeReport, TensorReport } from '../report/quantize-report';
 import { changesActivations, runAlgorithms } from './algorithms';
@@ -55,7 +55,7 @@ export async function quantizeStatic(
   const options = { ...given, overrides };
   const { threads, signal, onProgress } = options;
   if (options.ranges) checkRangesOfModel(options.ranges, digest);
-  if (needsOpset21(options)) upgradeOpset(graph, NEWEST_UPGRADE);
+  if (needsOpset21(options)) upgradeOpset(graph, ALL_CODES_OPSET);
   const planOf = makePlanner(graph, options, refusal);
   const warnings: string[] = [];
   if ([...nodesOf(graph)].some((node) => node.op === 'QuantizeLinear' || node.op === 'DequantizeLinear')) {

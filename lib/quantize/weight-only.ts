@@ -6,7 +6,7 @@ import { inEveryGraph } from '../graph/bodies';
 import type { Graph, Node, Value } from '../graph/graph';
 import { packedBytes, putCode } from '../ops/families/block-codes';
 import { axisOf } from '../ops/families/inference';
-import { NEWEST_UPGRADE, upgradeOpset } from '../passes/upgrade-opset';
+import { ALL_CODES_OPSET, upgradeOpset } from '../passes/upgrade-opset';
 import type { FloatNodeReport, TensorReport } from '../report/quantize-report';
 import type { CodeDType } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
@@ -31,7 +31,7 @@ export async function quantizeWeightOnly(
   options: ResolvedWeightOnlyOptions,
   refusal: (node: Node) => string | undefined,
 ): Promise<WeightOnlyResult> {
-  if (options.format === 'qdq') upgradeOpset(graph, NEWEST_UPGRADE);
+  if (options.format === 'qdq') upgradeOpset(graph, ALL_CODES_OPSET);
   const rounded =
     options.algorithm === 'gptq' ? await roundMatrices(graph, options, refusal) : new Map<Node, BlockedMatrix>();
   return new WeightOnlyQuantizer(graph, options, refusal, rounded).run();

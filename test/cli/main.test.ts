@@ -156,6 +156,7 @@ describe('the command q8', function () {
     const side = report('float.onnx', '-o', 'side.onnx', '--prepare-only', '--external-data');
     assert.deepEqual(side.nodes, prepared.nodes);
     assert.ok(existsSync(join(folder, 'side.onnx.data')));
+    assert.equal(report('float.onnx', '-o', 'newer.onnx', '--prepare-only', '--opset', '26').opset, 26);
     const { status, stderr } = q8(['quantize', 'float.onnx', '-o', 'x.onnx', '--mode', 'qat', '--format', 'qdq']);
     assert.equal(status, 1);
     assert.match(stderr, /Expected QuantizeLinear and DequantizeLinear nodes/);

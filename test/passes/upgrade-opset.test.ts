@@ -5,7 +5,7 @@ import type { AttributeInit } from '../../lib/graph/attributes';
 import type { Graph, Value } from '../../lib/graph/graph';
 import { graphToProto } from '../../lib/graph/to-proto';
 import { writeModel } from '../../lib/onnx/write';
-import { NEWEST_UPGRADE, upgradeOpset, USUAL_OPSET } from '../../lib/passes/upgrade-opset';
+import { NEWEST_TARGET, upgradeOpset, USUAL_OPSET } from '../../lib/passes/upgrade-opset';
 import { Tensor } from '../../lib/tensor/tensor';
 import { float, int, ints, NetworkBuilder, randomTensor } from '../quantize/networks';
 import { runGraph } from '../quantize/run-graph';
@@ -218,7 +218,7 @@ describe('upgradeOpset', () => {
   });
 
   it('leaves newer models and models without standard operators alone', () => {
-    for (const opset of [USUAL_OPSET, NEWEST_UPGRADE, 24]) {
+    for (const opset of [USUAL_OPSET, NEWEST_TARGET, 24]) {
       const net = new NetworkBuilder(opset);
       net.output(net.node('Relu', 'y', [net.input('x', [1])]));
       upgradeOpset(net.graph);

@@ -47,7 +47,7 @@ describe('prepareModel', function () {
   for (const [file, dims] of MODELS) {
     const source = path.join(OCR, file);
 
-    for (const opset of [17, 21]) {
+    for (const opset of [17, 21, 26]) {
       it(`keeps the results of ${file} at opset ${opset}`, async () => {
         const prepared = await prepareModel(source, { opset });
         assert.equal(prepared.opset, opset);

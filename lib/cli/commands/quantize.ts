@@ -43,6 +43,7 @@ type QuantizeFlags = DataFlags & {
   dryRun?: boolean;
   prepareOnly?: boolean;
   externalData?: boolean;
+  opset?: number;
   report?: string;
   latency?: boolean;
   minSqnr?: number;
@@ -190,6 +191,7 @@ export function addQuantize(program: Command, context: CommandContext): void {
       '--prepare-only',
       'write the float model as it is before quantization, whose names of nodes are those to select by',
     )
+    .option('--opset <version>', 'for --prepare-only: opset to reach, 17 (default) to 26', parseCount)
     .option('--external-data', 'large tensors go to a side file (default: only beyond 2 GiB)')
     .option(
       '--algorithms <names>',
@@ -306,12 +308,15 @@ function refinement({ mode, report, latency, minSqnr }: QuantizeFlags): Partial<
 /** Writes the float model as the quantizer would take it. */
 async function prepareOnly(
   model: string,
-  { output, externalData }: QuantizeFlags,
+  { output, externalData, opset: wanted }: QuantizeFlags,
   { terminal, isJson }: CommandContext,
 ): Promise<void> {
   if (output === undefined) throw new UsageError('Give the place of the prepared model with --output.');
   checkOutput(model, output);
-  const { opset, nodes } = await prepareModelFile(model, output, { externalData });
+  const { opset, nodes } = await prepareModelFile(model, output, {
+    externalData,
+    ...(wanted !== undefined && { opset: wanted }),
+  });
   if (isJson) terminal.printJson({ opset, nodes });
   else terminal.print(`${output}: opset ${opset}, ${nodes.before} -> ${nodes.after} nodes`);
 }
