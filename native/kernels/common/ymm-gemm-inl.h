@@ -274,6 +274,20 @@ Q8_ALWAYS_INLINE void multiply(size_t rows, size_t cols, size_t k, const TileA& 
   });
 }
 
+/// multiply() with an instance for whole tiles, which most are: where K is short, finding out which
+/// rows exist costs as much as the products.
+template <size_t kRows, size_t kPanels, bool kWide = false>
+Q8_ALWAYS_INLINE void multiply_rows(size_t rows, size_t cols, size_t k, const TileA& a,
+                                    const TileB& b, const Epilogue& epilogue, size_t column,
+                                    void* c, size_t ldc) {
+  if (rows == kRows && cols == kPanels * kPanelWidth) {
+    multiply<kRows, kPanels, kWide>(kRows, kPanels * kPanelWidth, k, a, b, epilogue, column, c,
+                                    ldc);
+  } else {
+    multiply<kRows, kPanels, kWide>(rows, cols, k, a, b, epilogue, column, c, ldc);
+  }
+}
+
 /// GemmTile::run: kPanels panels at a time while they last, then one by one.
 template <size_t kRows, size_t kPanels>
 void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
@@ -283,8 +297,8 @@ void gemm(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
   const auto step = [&](auto panels) Q8_INLINE_LAMBDA {
     constexpr size_t kWidth = panels * kPanelWidth;
     const size_t left = cols - column;
-    multiply<kRows, panels>(rows, left < kWidth ? left : kWidth, k, a, panel, epilogue, column, c,
-                            ldc);
+    multiply_rows<kRows, panels>(rows, left < kWidth ? left : kWidth, k, a, panel, epilogue, column,
+                                 c, ldc);
     column += kWidth;
     panel.data += panels * panel.panel_stride;
     if (panel.fix != nullptr) panel.fix += panels;
@@ -313,7 +327,7 @@ void widen(size_t count, const int8_t* from, void* to) {
 
 void gemm_wide(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
                const Epilogue& epilogue, void* c, size_t ldc) {
-  multiply<6, 1, /*kWide=*/true>(rows, cols, k, a, b, epilogue, 0, c, ldc);
+  multiply_rows<6, 1, /*kWide=*/true>(rows, cols, k, a, b, epilogue, 0, c, ldc);
 }
 
 constexpr WideTile kWideTile = {widen, gemm_wide};
