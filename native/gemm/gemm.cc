@@ -21,8 +21,11 @@ namespace {
 
 /// Packed A of one block.
 constexpr size_t kABlockBytes = 128 * 1024;
-/// The same where a widened panel of B serves all of its strips.
-constexpr size_t kWideABlockBytes = 256 * 1024;
+/// The same where a widened panel of B serves all of its strips: with the rows of C, to which every
+/// panel adds a few bytes, it stays in L1 if K is short.
+constexpr size_t kWideABlockBytes = 16 * 1024;
+/// Strips beside which widening the panels anew for each block does not count.
+constexpr size_t kMinWideBlockStrips = 16;
 /// A chunk of B where A stays in L2 as well. Weights of a network come from memory in every run,
 /// and while the first strip passes over a chunk, the next one is fetched; the first has to be
 /// waited for, so it is short.
@@ -38,8 +41,11 @@ constexpr size_t kMinMacsPerThread = 1 << 20;
 /// Above this amount of work per thread, several tasks a thread even out cores of different speed.
 constexpr size_t kMinMacsPerTask = 1 << 21;
 constexpr size_t kTasksPerThread = 3;
+constexpr size_t kLineBytes = 64;
 /// Rows this far apart fall into the same few cache sets.
 constexpr size_t kAliasBytes = 4096;
+/// Packed rows this far apart fall into an eighth of them.
+constexpr size_t kPackedAliasBytes = 512;
 constexpr size_t kMaxTileRows = 64;
 /// Strips that pay for widening a panel of B.
 constexpr size_t kMinWideStrips = 4;
@@ -82,6 +88,12 @@ struct Plan {
   size_t lda;
   TaskGrid grid;
 };
+
+/// The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
+size_t packed_row_bytes(const GemmKernels& kernels, size_t k) {
+  const size_t bytes = round_up(round_up(k, kernels.kr) * kernels.a_element_bytes, kLineBytes);
+  return bytes % kPackedAliasBytes == 0 ? bytes + kLineBytes : bytes;
+}
 
 size_t output_bytes(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
 
@@ -143,7 +155,7 @@ Status run_task(const Plan& plan, size_t index) {
                        block_strips >= kMinWideStrips;
   if (plan.pack) {
     // With one chunk a packed strip is read once, and best from L1.
-    const size_t bytes = is_wide                                 ? kWideABlockBytes
+    const size_t bytes = is_wide                                 ? std::max(kWideABlockBytes, kMinWideBlockStrips * strip_bytes)
                          : last_tile - first_tile <= chunk_tiles ? 0
                                                                  : kABlockBytes;
     block_strips = std::clamp<size_t>(bytes / std::max<size_t>(strip_bytes, 1), 1, block_strips);
@@ -282,8 +294,7 @@ Status run_gemm(const GemmCall& user_call) {
   plan.pack = !plan.segments && call.a.run_stride == 0 &&
               (call.a.table != nullptr || call.a.floats != nullptr || plan.flip != 0 ||
                !kernels.a_in_place || b.zero_point() != nullptr || (aliased && plan.tiles > 1));
-  // The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
-  plan.lda = plan.pack ? round_up(round_up(b.k(), kernels.kr) * kernels.a_element_bytes, 64) + 64
+  plan.lda = plan.pack ? packed_row_bytes(kernels, b.k())
              : plan.segments ? b.k() * kernels.a_element_bytes
                              : call.a.row_bytes;
 

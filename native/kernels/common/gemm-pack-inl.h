@@ -39,6 +39,14 @@ inline void flip_bytes(const uint8_t* in, size_t count, uint8_t flip, Element* o
   }
 }
 
+/// Sum of k elements of packed A.
+template <typename Element>
+inline int32_t sum_row(const Element* row, size_t k) {
+  uint32_t sum = 0;
+  for (size_t i = 0; i < k; ++i) sum += static_cast<uint32_t>(row[i]);
+  return static_cast<int32_t>(sum);
+}
+
 /// GemmKernels::pack_a for canonical u8 A stored as Element (uint8_t, or int16_t for multiply-adds
 /// of 16-bit pairs).
 template <typename Element, size_t kKr>
@@ -55,11 +63,7 @@ void pack_a(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* c
       out += segment_bytes;
     }
     for (size_t i = k; i < padded_k; ++i) row[i] = 0;
-    if (row_sum != nullptr) {
-      uint32_t sum = 0;
-      for (size_t i = 0; i < k; ++i) sum += static_cast<uint32_t>(row[i]);
-      row_sum[r] = static_cast<int32_t>(sum);
-    }
+    if (row_sum != nullptr) row_sum[r] = sum_row(row, k);
   }
 }
 

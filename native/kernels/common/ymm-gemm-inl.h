@@ -332,6 +332,63 @@ void gemm_wide(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& 
 
 constexpr WideTile kWideTile = {widen, gemm_wide};
 
+/// Stores the 16 or 8 low bytes as elements of packed A.
+inline void store_16(uint8_t* out, __m128i bytes) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
+}
+inline void store_16(int16_t* out, __m128i bytes) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_cvtepu8_epi16(bytes));
+}
+inline void store_8(uint8_t* out, __m128i bytes) {
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(out), bytes);
+}
+inline void store_8(int16_t* out, __m128i bytes) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_cvtepu8_epi16(bytes));
+}
+
+/// Packs a run. What is left after whole blocks is done by a block that overlaps the one before:
+/// segments of a convolution are short, and a tail byte by byte would cost as much as the product.
+template <typename Element>
+Q8_ALWAYS_INLINE void pack_run(const uint8_t* in, size_t count, __m128i flips, Element* out) {
+  const auto pack_16 = [&](size_t i) Q8_INLINE_LAMBDA {
+    store_16(out + i,
+             _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + i)), flips));
+  };
+  const auto pack_8 = [&](size_t i) Q8_INLINE_LAMBDA {
+    store_8(out + i,
+            _mm_xor_si128(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in + i)), flips));
+  };
+  if (count >= 16) {
+    size_t i = 0;
+    for (; i + 16 <= count; i += 16) pack_16(i);
+    if (i < count) pack_16(count - 16);
+  } else if (count >= 8) {
+    pack_8(0);
+    pack_8(count - 8);
+  } else {
+    const uint8_t flip = static_cast<uint8_t>(_mm_cvtsi128_si32(flips));
+    for (size_t i = 0; i < count; ++i) out[i] = static_cast<Element>(in[i] ^ flip);
+  }
+}
+
+/// GemmKernels::pack_a. Written out because compilers make several versions of a plain loop and
+/// choose among them for every run.
+void pack_rows(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* const* source,
+               uint8_t flip, void* dst, size_t dst_stride, int32_t* row_sum) {
+  using Element = Dot::Element;
+  const __m128i flips = _mm_set1_epi8(static_cast<char>(flip));
+  const size_t k = segments * segment_bytes;
+  for (size_t r = 0; r < rows; ++r) {
+    Element* const row = reinterpret_cast<Element*>(static_cast<uint8_t*>(dst) + r * dst_stride);
+    Element* out = row;
+    for (size_t s = 0; s < segments; ++s, out += segment_bytes) {
+      pack_run(source[r * segments + s], segment_bytes, flips, out);
+    }
+    for (size_t i = k; i % Dot::kKr != 0; ++i) row[i] = 0;
+    if (row_sum != nullptr) row_sum[r] = sum_row(row, k);
+  }
+}
+
 /// The multiply-adds of a 6x16 step, without the loads.
 size_t peak_loop(size_t iterations) {
   constexpr size_t kAccumulators = 12;
@@ -355,7 +412,7 @@ constexpr GemmKernels kGemmKernels = {
     /*a_element_bytes=*/sizeof(Dot::Element),
     /*a_in_place=*/kReadsInPlace,
     /*a_signed=*/false,
-    pack_a<Dot::Element, Dot::kKr>,
+    pack_rows,
     pack_b_panel<Dot::kKr>,
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),
