@@ -97,11 +97,10 @@ size_t packed_row_bytes(const GemmKernels& kernels, size_t k) {
 
 size_t output_bytes(OutKind kind) { return kind == OutKind::kU8 || kind == OutKind::kS8 ? 1 : 4; }
 
-Epilogue at(const Epilogue& epilogue, size_t column, const int32_t* row_sum) {
+Epilogue at(const Epilogue& epilogue, size_t column) {
   Epilogue e = epilogue;
   e.bias += column;
   if (e.b_zero_point != nullptr) e.b_zero_point += column;
-  e.row_sum = row_sum;
   if (e.scale != nullptr) e.scale += column;
   if (e.float_bias != nullptr) e.float_bias += column;
   return e;
@@ -205,33 +204,36 @@ Status run_task(const Plan& plan, size_t index) {
       for (size_t t = first_tile; t < last_tile; ++t) {
         if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
         const size_t column = t * tile.nr;
+        const size_t columns = std::min<size_t>(tile.nr, b.n() - column);
         kernels.wide->widen(b.panel_stride(), b.panels(t).data, wide);
+        Epilogue epilogue = at(call.epilogue, column);
+        TileA strip_a = a;
         for (size_t strip = block; strip < block_end; ++strip) {
           const size_t row = strip * plan.strip_rows;
-          TileA strip_a = a;
           strip_a.data = packed + (row - first_row) * plan.lda;
-          kernels.wide->run(
-              std::min(plan.strip_rows, call.m - row), std::min<size_t>(tile.nr, b.n() - column),
-              b.k(), strip_a, panel,
-              at(call.epilogue, column, row_sum == nullptr ? nullptr : row_sum + (row - first_row)),
-              c + (row * call.ldc + column) * element, call.ldc);
+          if (row_sum != nullptr) epilogue.row_sum = row_sum + (row - first_row);
+          kernels.wide->run(std::min(plan.strip_rows, call.m - row), columns, b.k(), strip_a, panel,
+                            epilogue, c + (row * call.ldc + column) * element, call.ldc);
         }
       }
       continue;
     }
     for (size_t chunk = first_tile; chunk < last_tile; chunk += chunk_tiles) {
       const size_t chunk_end = std::min(last_tile, chunk + chunk_tiles);
+      const size_t chunk_column = chunk * tile.nr;
+      // Copied once: where K is short, a copy for each strip would be felt.
+      Epilogue chunk_epilogue = at(call.epilogue, chunk_column);
+      TileA strip_a = a;
       for (size_t strip = block; strip < block_end; ++strip) {
         if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
         const size_t row = strip * plan.strip_rows;
         const size_t rows = std::min(plan.strip_rows, call.m - row);
-        TileA strip_a = a;
         if (plan.segments) {
           strip_a.source = call.a.table + row * call.a.segments;
         } else {
           strip_a.data = static_cast<const uint8_t*>(a.data) + (row - first_row) * plan.lda;
         }
-        const int32_t* const sums = row_sum == nullptr ? nullptr : row_sum + (row - first_row);
+        if (row_sum != nullptr) chunk_epilogue.row_sum = row_sum + (row - first_row);
         const auto multiply = [&](size_t from, size_t to, const int8_t* fetched) {
           const size_t column = from * tile.nr;
           TileB panels = b.panels(column / kPanelWidth);
@@ -240,9 +242,14 @@ Status run_task(const Plan& plan, size_t index) {
             panels.ahead = static_cast<ptrdiff_t>(reinterpret_cast<uintptr_t>(fetched) -
                                                   reinterpret_cast<uintptr_t>(panels.data));
           }
-          tile.run(rows, std::min<size_t>(to * tile.nr, b.n()) - column, b.k(), strip_a, panels,
-                   at(call.epilogue, column, sums), c + (row * call.ldc + column) * element,
-                   call.ldc);
+          const size_t columns = std::min<size_t>(to * tile.nr, b.n()) - column;
+          uint8_t* const out = c + (row * call.ldc + column) * element;
+          if (column == chunk_column) {
+            tile.run(rows, columns, b.k(), strip_a, panels, chunk_epilogue, out, call.ldc);
+          } else {
+            tile.run(rows, columns, b.k(), strip_a, panels,
+                     at(chunk_epilogue, column - chunk_column), out, call.ldc);
+          }
         };
         // The first strip fetches the next chunk; the very last one what follows the call, as much
         // of it as a first chunk has.
