@@ -79,6 +79,36 @@ class Broadcast {
   /// From one element of a row to the next, in an operand.
   ptrdiff_t step(size_t operand) const { return strides_.back()[operand]; }
 
+  /// Elements of a row.
+  size_t columns() const { return shape_.back(); }
+
+  /// Whether `operand` is the same for all rows of an axis along which everything else is dense.
+  bool repeats(size_t operand) const {
+    if (shape_.size() < 2) return false;
+    const Offsets& by = strides_[shape_.size() - 2];
+    for (size_t i = 0; i < kOperands; ++i) {
+      if (step(i) != 1) return false;
+      if (by[i] != (i == operand ? 0 : static_cast<ptrdiff_t>(columns()))) return false;
+    }
+    return true;
+  }
+
+  /// Calls rows(offsets, y_offset, row count) for up to `most` rows of the last axis but one. Needs
+  /// two axes, as repeats() tells.
+  template <typename Rows>
+  void for_row_groups(const RunContext& context, size_t element_bytes, size_t most,
+                      const Rows& rows) const {
+    const size_t axis_rows = shape_[shape_.size() - 2];
+    for_parts(context, rows_, columns() * element_bytes, [&](size_t first, size_t count) {
+      const size_t end = first + count;
+      for (size_t r = first; r < end;) {
+        const size_t group = std::min({most, end - r, axis_rows - r % axis_rows});
+        rows(offsets_of(r), r * columns(), group);
+        r += group;
+      }
+    });
+  }
+
   /// Calls row(offsets of the operands, y_offset, count) for runs of elements with these steps.
   template <typename Row>
   void for_rows(const RunContext& context, size_t element_bytes, const Row& row) const {
@@ -93,20 +123,21 @@ class Broadcast {
       return;
     }
     for_parts(context, rows_, columns * element_bytes, [&](size_t first, size_t count) {
-      for (size_t r = first; r < first + count; ++r) {
-        Offsets offsets = {};
-        size_t rest = r;
-        for (size_t axis = shape_.size() - 1; axis-- > 0;) {
-          const ptrdiff_t index = static_cast<ptrdiff_t>(rest % shape_[axis]);
-          rest /= shape_[axis];
-          for (size_t i = 0; i < kOperands; ++i) offsets[i] += index * strides_[axis][i];
-        }
-        row(offsets, r * columns, columns);
-      }
+      for (size_t r = first; r < first + count; ++r) row(offsets_of(r), r * columns, columns);
     });
   }
 
  private:
+  Offsets offsets_of(size_t row) const {
+    Offsets offsets = {};
+    for (size_t axis = shape_.size() - 1; axis-- > 0;) {
+      const ptrdiff_t index = static_cast<ptrdiff_t>(row % shape_[axis]);
+      row /= shape_[axis];
+      for (size_t i = 0; i < kOperands; ++i) offsets[i] += index * strides_[axis][i];
+    }
+    return offsets;
+  }
+
   /// Merged axes, at least one.
   std::vector<size_t> shape_;
   std::vector<Offsets> strides_;

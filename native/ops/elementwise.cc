@@ -132,14 +132,18 @@ class QBinary final : public Step {
         code_params(reader.dtype(b_), reader.scale("bScale"), reader.zero_point("bZeroPoint", b_));
     y_params_ = quantize_params(reader.dtype(y_), reader.scale("yScale"),
                                 reader.zero_point("yZeroPoint", y_));
+    if (!reader.ok() || broadcast_.columns() == 0 || broadcast_.columns() > kLongestRepeated)
+      return;
+    if (broadcast_.repeats(0)) repeated_ = 0;
+    if (broadcast_.repeats(1)) repeated_ = 1;
   }
 
   Status run(const RunContext& context) const override {
     const uint8_t* a = context.data<const uint8_t>(a_);
     const uint8_t* b = context.data<const uint8_t>(b_);
     uint8_t* y = context.data<uint8_t>(y_);
-    // The arithmetic takes about as long as 8 bytes of traffic.
-    broadcast_.for_rows(context, 8, [&](const auto& offsets, size_t y_offset, size_t count) {
+    if (repeated_ != kNone) return run_repeated(context, a, b, y);
+    broadcast_.for_rows(context, kBytesPerCode, [&](const auto& offsets, size_t y_offset, size_t count) {
       kernels_.qbinary(kind_, count, a + offsets[0], broadcast_.step(0), a_params_, b + offsets[1],
                        broadcast_.step(1), b_params_, y_params_, y + y_offset);
     });
@@ -147,12 +151,43 @@ class QBinary final : public Step {
   }
 
  private:
+  /// The arithmetic takes about as long as so many bytes of traffic.
+  static constexpr size_t kBytesPerCode = 8;
+  /// Rows that are worth a call of their own.
+  static constexpr size_t kLongestRepeated = 1024;
+  /// Codes of a call for several rows: many against writing them out, few against the cache.
+  static constexpr size_t kRepeatedBytes = 4096;
+  static constexpr size_t kNone = SIZE_MAX;
+
+  /// Gates of the channels of an image: written out for some pixels, they make long rows of short
+  /// ones.
+  Status run_repeated(const RunContext& context, const uint8_t* a, const uint8_t* b,
+                      uint8_t* y) const {
+    const size_t columns = broadcast_.columns();
+    broadcast_.for_row_groups(
+        context, kBytesPerCode, kRepeatedBytes / columns,
+        [&](const auto& offsets, size_t y_offset, size_t rows) {
+          const uint8_t* x[] = {a + offsets[0], b + offsets[1]};
+          const size_t count = rows * columns;
+          uint8_t copies[kRepeatedBytes];
+          std::memcpy(copies, x[repeated_], columns);
+          for (size_t done = columns; done < count; done *= 2)
+            std::memcpy(copies + done, copies, std::min(done, count - done));
+          x[repeated_] = copies;
+          kernels_.qbinary(kind_, count, x[0], 1, a_params_, x[1], 1, b_params_, y_params_,
+                           y + y_offset);
+        });
+    return {};
+  }
+
   const VectorKernels& kernels_;
   BinaryKind kind_;
   BufferId a_ = 0;
   BufferId b_ = 0;
   BufferId y_ = 0;
   Broadcast<2> broadcast_;
+  /// The operand that all pixels share, if short.
+  size_t repeated_ = kNone;
   CodeParams a_params_ = {};
   CodeParams b_params_ = {};
   QuantizeParams y_params_ = {};

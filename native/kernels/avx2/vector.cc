@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/vector_kernels.h"
+
 namespace q8 {
 namespace {
 
@@ -19,6 +21,8 @@ struct F32Lanes {
   static V broadcast(float v) { return _mm256_set1_ps(v); }
   static V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
   static V add(V a, V b) { return _mm256_add_ps(a, b); }
+  static V sub(V a, V b) { return _mm256_sub_ps(a, b); }
+  static V mul(V a, V b) { return _mm256_mul_ps(a, b); }
   static V div(V a, V b) { return _mm256_div_ps(a, b); }
   /// Both instructions give their second operand when one is NaN.
   static V clamp(V v, V lo, V hi) { return _mm256_min_ps(hi, _mm256_max_ps(lo, v)); }
@@ -64,9 +68,60 @@ struct CodeLanes {
   };
 };
 
-/// The compiler's code for qbinary serves.
+/// See avx512bw/vector.cc.
 struct QBinaryLanes {
-  static constexpr size_t kWidth = 1;
+  static constexpr size_t kWidth = 32;
+
+  QBinaryLanes(const CodeParams& a, const CodeParams& b, const QuantizeParams& y)
+      : a_(a),
+        b_(b),
+        scale_(_mm256_set1_ps(y.scale)),
+        upper_(_mm256_set1_ps(y.hi)),
+        zero_point_(_mm256_set1_epi16(static_cast<int16_t>(y.zero_point))),
+        is_signed_(static_cast<int32_t>(y.hi) + y.zero_point <= INT8_MAX) {}
+
+  template <class Op>
+  void map(Op op, const uint8_t* a, const uint8_t* b, uint8_t* y) const {
+    const auto codes = [&](size_t at) {
+      const __m256 real =
+          op.template on_lanes<F32Lanes>(a_.dequantize(a + at), b_.dequantize(b + at));
+      // In this order NaN passes, and becomes the least int32 like what is too low.
+      return _mm256_cvtps_epi32(_mm256_min_ps(upper_, _mm256_div_ps(real, scale_)));
+    };
+    const __m256i low = _mm256_adds_epi16(_mm256_packs_epi32(codes(0), codes(8)), zero_point_);
+    const __m256i high = _mm256_adds_epi16(_mm256_packs_epi32(codes(16), codes(24)), zero_point_);
+    const __m256i bytes =
+        is_signed_ ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
+    // Packs work within 128 bits: a lane holds four codes of each operand.
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm256_permutevar8x32_epi32(bytes, order));
+  }
+
+ private:
+  struct Operand {
+    __m256 scale;
+    __m256i zero_point;
+    __m128i flip;
+
+    explicit Operand(const CodeParams& p)
+        : scale(_mm256_set1_ps(p.scale)),
+          zero_point(_mm256_set1_epi32(p.zero_point)),
+          flip(_mm_set1_epi8(static_cast<char>(p.flip))) {}
+
+    __m256 dequantize(const uint8_t* x) const {
+      const __m128i codes =
+          _mm_xor_si128(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)), flip);
+      return _mm256_mul_ps(
+          _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), zero_point)), scale);
+    }
+  };
+
+  Operand a_;
+  Operand b_;
+  __m256 scale_;
+  __m256 upper_;
+  __m256i zero_point_;
+  bool is_signed_;
 };
 
 }  // namespace
