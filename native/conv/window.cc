@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "conv/window.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "program/step_reader.h"
@@ -89,6 +90,13 @@ Window::Window(const Geometry& g, size_t element_bytes)
                           g.width, pixel_bytes, kOutside);
   row_inside_ = all_inside(rows_, g.kernel_height, kOutside);
   column_inside_ = all_inside(columns_, g.kernel_width, kOutside);
+
+  line_columns_ = columns((out_width_ + phases_ - 1) / phases_);
+  lines_.assign(phases_ * line_columns_, kOutside);
+  for (size_t ox = 0; ox < out_width_; ++ox) {
+    std::copy_n(columns_.data() + ox * kernel_width_, kernel_width_,
+                lines_.data() + ox % phases_ * line_columns_ + ox / phases_ * step_);
+  }
 }
 
 void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,
@@ -124,20 +132,21 @@ void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint
 
 void Window::resolve_columns(const uint8_t* base, size_t row, size_t first, size_t count,
                              const uint8_t* outside, const uint8_t** taps) const {
-  const uint8_t* image = base + row / out_height_ * image_bytes_;
-  const ptrdiff_t* rows = rows_.data() + row % out_height_ * kernel_height_;
-  size_t pixel = 0;
-  size_t kx = 0;
-  for (size_t j = 0; j < columns(count); ++j) {
-    const ptrdiff_t column = columns_[(first + pixel * phases_) * kernel_width_ + kx];
-    if (++kx == step_ && pixel + 1 < count) {
-      kx = 0;
-      ++pixel;
+  const uint8_t* const image = base + row / out_height_ * image_bytes_;
+  const ptrdiff_t* const rows = rows_.data() + row % out_height_ * kernel_height_;
+  const ptrdiff_t* const line =
+      lines_.data() + first % phases_ * line_columns_ + first / phases_ * step_;
+  const size_t height = kernel_height_;
+  const size_t columns = this->columns(count);
+  for (size_t ky = 0; ky < height; ++ky) {
+    const uint8_t** tap = taps + ky;
+    if (rows[ky] == kOutside) {
+      for (size_t j = 0; j < columns; ++j) tap[j * height] = outside;
+      continue;
     }
-    for (size_t ky = 0; ky < kernel_height_; ++ky) {
-      const bool inside = rows[ky] != kOutside && column != kOutside;
-      *taps++ = inside ? image + rows[ky] + column : outside;
-    }
+    const uint8_t* const image_row = image + rows[ky];
+    for (size_t j = 0; j < columns; ++j)
+      tap[j * height] = line[j] == kOutside ? outside : image_row + line[j];
   }
 }
 

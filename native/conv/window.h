@@ -90,6 +90,10 @@ class Window {
   /// Byte offset of the row of kernel row ky for output row oy, at oy * kernel_height + ky.
   std::vector<ptrdiff_t> rows_;
   std::vector<ptrdiff_t> columns_;
+  /// The columns of a whole row without repetition: those of phase p from p * line_columns_ on,
+  /// pixel i of a phase from its i * step_ on.
+  std::vector<ptrdiff_t> lines_;
+  size_t line_columns_ = 0;
   /// By output row and column: whether all of its taps lie inside.
   std::vector<uint8_t> row_inside_;
   std::vector<uint8_t> column_inside_;

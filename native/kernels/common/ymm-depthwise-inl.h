@@ -63,7 +63,14 @@ class Block {
   };
 
   Block(const Epilogue& e, size_t live, uint8_t flip)
-      : epilogue_(e), live_(live), flip_(_mm_set1_epi8(static_cast<char>(flip))) {
+      : epilogue_(e),
+        live_(live),
+        has_codes_(e.kind == OutKind::kU8 || e.kind == OutKind::kS8),
+        is_signed_(e.kind == OutKind::kS8),
+        flip_(_mm_set1_epi8(static_cast<char>(flip))),
+        upper_(_mm256_set1_ps(e.hi)),
+        code_zero_point_(_mm256_set1_epi16(static_cast<int16_t>(e.zero_point))),
+        least_(_mm_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point))) {
     for (size_t i = 0; i < 2; ++i) {
       bias_[i] = in_order(e.bias, i);
       if (e.scale != nullptr) scale_[i] = _mm256_castsi256_ps(in_order(e.scale, i));
@@ -124,28 +131,29 @@ class Block {
   }
 
   Q8_ALWAYS_INLINE void store(const Sums& sums, void* out) const {
-    const Epilogue& e = epilogue_;
-    if (e.kind == OutKind::kU8 || e.kind == OutKind::kS8) {
-      // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
-      // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
-      const __m256 upper = _mm256_set1_ps(e.hi);
-      const __m256i zero_point = _mm256_set1_epi16(static_cast<int16_t>(e.zero_point));
-      const __m128i least =
-          _mm_set1_epi8(static_cast<char>(static_cast<int32_t>(e.lo) + e.zero_point));
-      const __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.v[0]), scale_[0]);
-      const __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.v[1]), scale_[1]);
-      const __m256i words =
-          _mm256_adds_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_min_ps(lo, upper)),
-                                               _mm256_cvtps_epi32(_mm256_min_ps(hi, upper))),
-                            zero_point);
-      const __m128i first = _mm256_castsi256_si128(words);
-      const __m128i second = _mm256_extracti128_si256(words, 1);
-      const __m128i codes = e.kind == OutKind::kS8
-                                ? _mm_max_epi8(_mm_packs_epi16(first, second), least)
-                                : _mm_max_epu8(_mm_packus_epi16(first, second), least);
-      _mm_storeu_si128(static_cast<__m128i*>(out), codes);
-      return;
+    if (!has_codes_) {
+      // A copy, so that the sums themselves need no address.
+      const Sums words = sums;
+      return store_words(words, out);
     }
+    // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
+    // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
+    const __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.v[0]), scale_[0]);
+    const __m256 hi = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.v[1]), scale_[1]);
+    const __m256i words =
+        _mm256_adds_epi16(_mm256_packs_epi32(_mm256_cvtps_epi32(_mm256_min_ps(lo, upper_)),
+                                             _mm256_cvtps_epi32(_mm256_min_ps(hi, upper_))),
+                          code_zero_point_);
+    const __m128i first = _mm256_castsi256_si128(words);
+    const __m128i second = _mm256_extracti128_si256(words, 1);
+    const __m128i codes = is_signed_ ? _mm_max_epi8(_mm_packs_epi16(first, second), least_)
+                                     : _mm_max_epu8(_mm_packus_epi16(first, second), least_);
+    _mm_storeu_si128(static_cast<__m128i*>(out), codes);
+  }
+
+  /// Apart, so that it takes no registers from the loop around store().
+  Q8_NEVER_INLINE void store_words(const Sums& sums, void* out) const {
+    const Epilogue& e = epilogue_;
     __m128i* p = static_cast<__m128i*>(out);
     for (size_t i = 0; i < 2; ++i) {
       __m256i words = sums.v[i];
@@ -162,7 +170,13 @@ class Block {
 
   Epilogue epilogue_;
   size_t live_;
+  bool has_codes_;
+  bool is_signed_;
   __m128i flip_;
+  // Of codes. Made once: the compiler must assume that stores of results change the epilogue.
+  __m256 upper_;
+  __m256i code_zero_point_;
+  __m128i least_;
   __m256i bias_[2];
   __m256 scale_[2];
   __m256i zero_point_[2];

@@ -52,7 +52,12 @@ class Block {
       : epilogue_(e),
         live_(live),
         mask_(live >= 64 ? ~__mmask64{0} : (__mmask64{1} << live) - 1),
-        flip_(_mm512_set1_epi8(static_cast<char>(flip))) {
+        has_codes_(e.kind == OutKind::kU8 || e.kind == OutKind::kS8),
+        is_signed_(e.kind == OutKind::kS8),
+        flip_(_mm512_set1_epi8(static_cast<char>(flip))),
+        upper_(_mm512_set1_ps(e.hi)),
+        code_zero_point_(_mm512_set1_epi16(static_cast<int16_t>(e.zero_point))),
+        least_(least_code(e)) {
     for (size_t i = 0; i < kVectors; ++i) {
       bias_[i] = in_order(e.bias, i);
       if (e.scale != nullptr) scale_[i] = _mm512_castsi512_ps(in_order(e.scale, i));
@@ -109,55 +114,35 @@ class Block {
   }
 
   Q8_ALWAYS_INLINE void finish(const Sums& sums, void* out) const {
-    const Epilogue& e = epilogue_;
-    if (e.kind == OutKind::kU8 || e.kind == OutKind::kS8) {
-      // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
-      // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
-      const __m512 upper = _mm512_set1_ps(e.hi);
-      __m512i codes[kVectors];
-      for (size_t i = 0; i < kVectors; ++i) {
-        const __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sums.v[i]), scale_[i]);
-        codes[i] = _mm512_cvtps_epi32(_mm512_min_ps(y, upper));
-      }
-      const __m512i zero_point = _mm512_set1_epi16(static_cast<int16_t>(e.zero_point));
-      const int32_t least = static_cast<int32_t>(e.lo) + e.zero_point;
-      const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(codes[0], codes[1]), zero_point);
-      if constexpr (kVectors == 2) {
-        // In the range of its type, so that plain truncation serves u8 and s8.
-        const __m512i words = _mm512_max_epi16(low, _mm512_set1_epi16(static_cast<int16_t>(least)));
-        const __m256i bytes = _mm512_cvtepi16_epi8(words);
-        if constexpr (kWhole) {
-          _mm256_storeu_si256(static_cast<__m256i*>(out), bytes);
-        } else {
-          _mm512_mask_storeu_epi8(out, mask_, _mm512_castsi256_si512(bytes));
-        }
-      } else {
-        const __m512i high = _mm512_adds_epi16(
-            _mm512_packs_epi32(codes[kVectors - 2], codes[kVectors - 1]), zero_point);
-        const __m512i bound = _mm512_set1_epi8(static_cast<char>(least));
-        const __m512i bytes = e.kind == OutKind::kS8
-                                  ? _mm512_max_epi8(_mm512_packs_epi16(low, high), bound)
-                                  : _mm512_max_epu8(_mm512_packus_epi16(low, high), bound);
-        _mm512_mask_storeu_epi8(out, mask_, bytes);
-      }
-      return;
+    if (!has_codes_) {
+      // A copy, so that the sums themselves need no address.
+      const Sums words = sums;
+      return finish_words(words, out);
     }
-    alignas(64) int32_t staged[kVectors * kLanes];
+    // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
+    // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
+    __m512i codes[kVectors];
     for (size_t i = 0; i < kVectors; ++i) {
-      __m512i words = sums.v[i];
-      if (e.kind == OutKind::kF32) {
-        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(words), scale_[i]);
-        if (e.float_bias != nullptr)
-          y = _mm512_add_ps(y, _mm512_castsi512_ps(in_order(e.float_bias, i)));
-        words = _mm512_castps_si512(y);
-      }
-      __m128i* to = reinterpret_cast<__m128i*>(staged) + i;
-      _mm_store_si128(to, _mm512_castsi512_si128(words));
-      _mm_store_si128(to + kVectors, _mm512_extracti32x4_epi32(words, 1));
-      _mm_store_si128(to + 2 * kVectors, _mm512_extracti32x4_epi32(words, 2));
-      _mm_store_si128(to + 3 * kVectors, _mm512_extracti32x4_epi32(words, 3));
+      const __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sums.v[i]), scale_[i]);
+      codes[i] = _mm512_cvtps_epi32(_mm512_min_ps(y, upper_));
     }
-    memcpy(out, staged, live_ * sizeof(int32_t));
+    const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(codes[0], codes[1]), code_zero_point_);
+    if constexpr (kVectors == 2) {
+      // In the range of its type, so that plain truncation serves u8 and s8.
+      const __m256i bytes = _mm512_cvtepi16_epi8(_mm512_max_epi16(low, least_));
+      if constexpr (kWhole) {
+        _mm256_storeu_si256(static_cast<__m256i*>(out), bytes);
+      } else {
+        _mm512_mask_storeu_epi8(out, mask_, _mm512_castsi256_si512(bytes));
+      }
+    } else {
+      const __m512i high = _mm512_adds_epi16(
+          _mm512_packs_epi32(codes[kVectors - 2], codes[kVectors - 1]), code_zero_point_);
+      const __m512i bytes = is_signed_
+                                ? _mm512_max_epi8(_mm512_packs_epi16(low, high), least_)
+                                : _mm512_max_epu8(_mm512_packus_epi16(low, high), least_);
+      _mm512_mask_storeu_epi8(out, mask_, bytes);
+    }
   }
 
  private:
@@ -176,10 +161,44 @@ class Block {
     return value;
   }
 
+  /// Apart, so that it takes no registers from the loop around finish().
+  Q8_NEVER_INLINE void finish_words(const Sums& sums, void* out) const {
+    const Epilogue& e = epilogue_;
+    alignas(64) int32_t staged[kVectors * kLanes];
+    for (size_t i = 0; i < kVectors; ++i) {
+      __m512i words = sums.v[i];
+      if (e.kind == OutKind::kF32) {
+        __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(words), scale_[i]);
+        if (e.float_bias != nullptr)
+          y = _mm512_add_ps(y, _mm512_castsi512_ps(in_order(e.float_bias, i)));
+        words = _mm512_castps_si512(y);
+      }
+      __m128i* to = reinterpret_cast<__m128i*>(staged) + i;
+      _mm_store_si128(to, _mm512_castsi512_si128(words));
+      _mm_store_si128(to + kVectors, _mm512_extracti32x4_epi32(words, 1));
+      _mm_store_si128(to + 2 * kVectors, _mm512_extracti32x4_epi32(words, 2));
+      _mm_store_si128(to + 3 * kVectors, _mm512_extracti32x4_epi32(words, 3));
+    }
+    memcpy(out, staged, live_ * sizeof(int32_t));
+  }
+
+  /// The least code: as words where the results are narrowed from words, else as bytes.
+  static __m512i least_code(const Epilogue& e) {
+    const int32_t least = static_cast<int32_t>(e.lo) + e.zero_point;
+    return kVectors == 2 ? _mm512_set1_epi16(static_cast<int16_t>(least))
+                         : _mm512_set1_epi8(static_cast<char>(least));
+  }
+
   Epilogue epilogue_;
   size_t live_;
   __mmask64 mask_;
+  bool has_codes_;
+  bool is_signed_;
   __m512i flip_;
+  // Of codes. Made once: the compiler must assume that stores of results change the epilogue.
+  __m512 upper_;
+  __m512i code_zero_point_;
+  __m512i least_;
   __m512i bias_[kVectors];
   __m512 scale_[kVectors];
   __m512i zero_point_[kVectors];

@@ -14,6 +14,7 @@
 #include <cstring>
 
 using __mmask16 = simde__mmask16;
+using __mmask32 = simde__mmask32;
 using __mmask64 = simde__mmask64;
 
 namespace q8_emulation {
@@ -143,10 +144,22 @@ Q8_EMULATED __m512i cvtps_epi32(const __m512& v) {
   float from[16];
   int32_t to[16];
   std::memcpy(from, &v, sizeof(from));
-  for (size_t i = 0; i < 16; ++i) to[i] = static_cast<int32_t>(std::nearbyint(from[i]));
+  for (size_t i = 0; i < 16; ++i) {
+    // What does not fit, and NaN, becomes the least number.
+    const bool fits = from[i] >= -2147483648.0f && from[i] < 2147483648.0f;
+    to[i] = fits ? static_cast<int32_t>(std::nearbyint(from[i])) : INT32_MIN;
+  }
   __m512i result;
   std::memcpy(&result, to, sizeof(to));
   return result;
+}
+
+Q8_EMULATED int64_t reduce_add_epi64(const __m512i& v) {
+  uint64_t lanes[8];
+  std::memcpy(lanes, &v, sizeof(lanes));
+  uint64_t sum = 0;
+  for (const uint64_t lane : lanes) sum += lane;
+  return static_cast<int64_t>(sum);
 }
 
 Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
@@ -194,6 +207,9 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #define _mm512_mask_storeu_ps q8_emulation::mask_store<float>
 #define _mm512_maskz_loadu_epi8 q8_emulation::maskz_load_bytes
 #define _mm512_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
+#define _mm512_mask_storeu_epi16 q8_emulation::mask_store<int16_t>
+#define _mm512_reduce_add_epi64 q8_emulation::reduce_add_epi64
+#define _mm256_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
 #define _mm_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
 #define _mm512_cvtepi32_ps q8_emulation::cvtepi32_ps
 #define _mm512_cvtps_epi32 q8_emulation::cvtps_epi32
