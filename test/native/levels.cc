@@ -5,11 +5,12 @@
 #include "cpu/dispatch.h"
 
 #if defined(Q8_TEST_EMULATED)
-#define Q8_EMULATED_LEVEL(room, bounded)   \
-  namespace q8::room##_emulated {          \
-    extern const GemmKernels kGemm;        \
-    extern const GemmKernels kGemmBounded; \
-    extern const ConvKernels kConv;        \
+#define Q8_EMULATED_LEVEL(room, bounded, vector) \
+  namespace q8::room##_emulated {                \
+    extern const GemmKernels kGemm;              \
+    extern const GemmKernels kGemmBounded;       \
+    extern const ConvKernels kConv;              \
+    extern const VectorKernels kVector;          \
   }
 #include "emulated_levels.inc"
 #undef Q8_EMULATED_LEVEL
@@ -21,8 +22,8 @@ namespace {
 const std::vector<Level>& emulated_levels() {
   static const std::vector<Level> levels = {
 #if defined(Q8_TEST_EMULATED)
-#define Q8_EMULATED_LEVEL(room, bounded) \
-  {#room, &room##_emulated::kGemm, bounded, &room##_emulated::kConv},
+#define Q8_EMULATED_LEVEL(room, bounded, vector) \
+  {#room, &room##_emulated::kGemm, bounded, &room##_emulated::kConv, vector},
 #include "emulated_levels.inc"
 #undef Q8_EMULATED_LEVEL
 #endif
@@ -36,15 +37,16 @@ std::vector<Level> runnable_levels() {
   std::vector<Level> runnable;
   for (const IsaLevel& level : compiled_levels()) {
     if (find_supported_table(level.name) != nullptr) {
+      const KernelTable& table = *level.table;
       runnable.push_back(
-          {level.name, level.table->gemm, level.table->gemm_bounded, level.table->conv});
+          {level.name, table.gemm, table.gemm_bounded, table.conv, table.vector});
       continue;
     }
     bool is_emulated = false;
     for (const Level& emulated : emulated_levels()) {
       if (emulated.name != level.name) continue;
-      runnable.push_back(
-          {emulated.name + " (emulated)", emulated.gemm, emulated.gemm_bounded, emulated.conv});
+      runnable.push_back(emulated);
+      runnable.back().name += " (emulated)";
       is_emulated = true;
     }
     if (!is_emulated) {

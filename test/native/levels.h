@@ -17,6 +17,8 @@ struct Level {
   /// Null where the room has none.
   const GemmKernels* gemm_bounded;
   const ConvKernels* conv;
+  /// Null where an emulated room has none of its own.
+  const VectorKernels* vector;
 };
 
 /// Levels without either are reported as skipped.
