@@ -138,9 +138,8 @@ class Block {
     } else {
       const __m512i high = _mm512_adds_epi16(
           _mm512_packs_epi32(codes[kVectors - 2], codes[kVectors - 1]), code_zero_point_);
-      const __m512i bytes = is_signed_
-                                ? _mm512_max_epi8(_mm512_packs_epi16(low, high), least_)
-                                : _mm512_max_epu8(_mm512_packus_epi16(low, high), least_);
+      const __m512i bytes = is_signed_ ? _mm512_max_epi8(_mm512_packs_epi16(low, high), least_)
+                                       : _mm512_max_epu8(_mm512_packus_epi16(low, high), least_);
       _mm512_mask_storeu_epi8(out, mask_, bytes);
     }
   }
