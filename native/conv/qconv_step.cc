@@ -447,6 +447,7 @@ class RowsQConv final : public Step {
     call.a.segments = g.kernel_height;
     call.a.segment_bytes = conv_.weights->row_elements();
     call.a.run_stride = g.dilation_height * image_.row_bytes();
+    call.a.counted = g.kernel_width * g.channels;
     call.a.is_signed = weights.kernels().a_signed;
     call.b = &weights;
     call.epilogue = params.columns[0].epilogue(conv_.spec);

@@ -110,7 +110,7 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
   Stage stage(product.kind, product.zero_points, kPaddedColumns);
   if (kernels.a_signed) stage.add_offset(column_sum, depth);
 
-  const bool in_place = kernels.a_in_place && !kernels.a_signed && !product.zero_points;
+  const bool in_place = kernels.a_in_place && !kernels.a_signed;
   const size_t lda =
       in_place ? depth : round_up(round_up(depth, kernels.kr) * kernels.a_element_bytes, 64);
   AlignedBuffer packed_a(tile.mr * lda);
@@ -122,7 +122,9 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
   for (size_t row = 0; row < rows; row += tile.mr) {
     const size_t live = std::min<size_t>(tile.mr, rows - row);
     for (size_t r = 0; r < live; ++r) source[r] = a.data() + (row + r) * depth;
-    if (!in_place) {
+    if (in_place) {
+      kernels.sum_a(live, 1, depth, source.data(), row_sum.data());
+    } else {
       kernels.pack_a(live, 1, depth, source.data(), kernels.a_signed ? 0x80 : 0, packed_a.data(),
                      lda, row_sum.data());
     }

@@ -81,6 +81,8 @@ struct Plan {
   size_t strip_rows;
   size_t tiles;
   bool pack;
+  /// Rows are read in place, and zero points of B need their sums.
+  bool sum;
   /// The tiles follow the table of the call themselves.
   bool segments;
   uint8_t flip;
@@ -133,6 +135,33 @@ void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t
   kernels.pack_a(rows, 1, b.k(), source, plan.flip, dst, plan.lda, row_sum);
 }
 
+/// Sums of rows as pack_strip() would make them, of rows read in place.
+void sum_strip(const Plan& plan, size_t row, size_t rows, int32_t* row_sum) {
+  const RowSource& a = plan.call->a;
+  const PackedB& b = *plan.call->b;
+  const SumAFn sum_a = b.kernels().sum_a;
+  if (plan.segments) {
+    return sum_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, row_sum);
+  }
+  const uint8_t* source[kMaxTileRows];
+  if (a.run_stride == 0) {
+    for (size_t r = 0; r < rows; ++r) source[r] = a.data + (row + r) * a.row_bytes;
+    return sum_a(rows, 1, b.k(), source, row_sum);
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    uint32_t sum = 0;
+    for (size_t run = 0; run < a.segments; run += kMaxTileRows) {
+      const size_t count = std::min(kMaxTileRows, a.segments - run);
+      const uint8_t* const first = a.data + (row + r) * a.row_bytes + run * a.run_stride;
+      for (size_t i = 0; i < count; ++i) source[i] = first + i * a.run_stride;
+      int32_t part;
+      sum_a(1, count, a.counted, source, &part);
+      sum += static_cast<uint32_t>(part);
+    }
+    row_sum[r] = static_cast<int32_t>(sum);
+  }
+}
+
 /// The cell (index / columns, index % columns) of the grid.
 Status run_task(const Plan& plan, size_t index) {
   const GemmCall& call = *plan.call;
@@ -154,7 +183,7 @@ Status run_task(const Plan& plan, size_t index) {
                        block_strips >= kMinWideStrips;
   if (plan.pack) {
     // With one chunk a packed strip is read once, and best from L1.
-    const size_t bytes = is_wide                                 ? std::max(kWideABlockBytes, kMinWideBlockStrips * strip_bytes)
+    const size_t bytes = is_wide ? std::max(kWideABlockBytes, kMinWideBlockStrips * strip_bytes)
                          : last_tile - first_tile <= chunk_tiles ? 0
                                                                  : kABlockBytes;
     block_strips = std::clamp<size_t>(bytes / std::max<size_t>(strip_bytes, 1), 1, block_strips);
@@ -177,6 +206,13 @@ Status run_task(const Plan& plan, size_t index) {
     wide = packed + packed_bytes;
     if (b.zero_point() != nullptr) row_sum = reinterpret_cast<int32_t*>(wide + wide_bytes);
     codes = wide + wide_bytes + row_sum_bytes;
+  } else if (plan.sum) {
+    const size_t bytes = block_strips * plan.strip_rows * sizeof(int32_t);
+    row_sum = reinterpret_cast<int32_t*>(scratch.reserve(bytes));
+    if (row_sum == nullptr) {
+      return {Code::kOutOfMemory,
+              "Cannot allocate " + std::to_string(bytes) + " bytes for sums of A."};
+    }
   }
 
   uint8_t* const c = static_cast<uint8_t*>(call.c);
@@ -234,6 +270,9 @@ Status run_task(const Plan& plan, size_t index) {
           strip_a.data = static_cast<const uint8_t*>(a.data) + (row - first_row) * plan.lda;
         }
         if (row_sum != nullptr) chunk_epilogue.row_sum = row_sum + (row - first_row);
+        // Here, where the tiles read the rows next.
+        if (plan.sum && chunk == first_tile)
+          sum_strip(plan, row, rows, row_sum + (row - first_row));
         const auto multiply = [&](size_t from, size_t to, const int8_t* fetched) {
           const size_t column = from * tile.nr;
           TileB panels = b.panels(column / kPanelWidth);
@@ -274,9 +313,8 @@ Status run_task(const Plan& plan, size_t index) {
 
 bool reads_segments(const PackedB& b, size_t segment) {
   const GemmKernels& kernels = b.kernels();
-  // Sums of rows, which zero points of B need, are made by packing.
   return kernels.tiles[kernels.tile_count - 1].takes_segments && segment != 0 &&
-         segment % kernels.kr == 0 && b.zero_point() == nullptr;
+         segment % kernels.kr == 0;
 }
 
 Status run_gemm(const GemmCall& user_call) {
@@ -300,8 +338,9 @@ Status run_gemm(const GemmCall& user_call) {
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
   plan.pack = !plan.segments && call.a.run_stride == 0 &&
               (call.a.table != nullptr || call.a.floats != nullptr || plan.flip != 0 ||
-               !kernels.a_in_place || b.zero_point() != nullptr || (aliased && plan.tiles > 1));
-  plan.lda = plan.pack ? packed_row_bytes(kernels, b.k())
+               !kernels.a_in_place || (aliased && plan.tiles > 1));
+  plan.sum = !plan.pack && b.zero_point() != nullptr;
+  plan.lda = plan.pack       ? packed_row_bytes(kernels, b.k())
              : plan.segments ? b.k() * kernels.a_element_bytes
                              : call.a.row_bytes;
 

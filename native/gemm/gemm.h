@@ -91,6 +91,8 @@ struct RowSource {
   size_t segment_bytes = 0;
   /// If not 0, rows of `data` are runs as well, so many bytes apart; see reads_runs().
   size_t run_stride = 0;
+  /// With run_stride: elements of a run that count; the others meet weights that are canonically 0.
+  size_t counted = 0;
   /// Whether the codes are signed.
   bool is_signed = false;
   /// The table points at elements as b's kernels read them, which reads_segments() allows;
@@ -132,7 +134,7 @@ bool reads_segments(const PackedB& b, size_t segment);
 
 /// Whether products with b can take rows of canonical A as runs of this many elements in place.
 inline bool reads_runs(const PackedB& b, size_t segment) {
-  return b.kernels().a_in_place && segment % b.kernels().kr == 0 && b.zero_point() == nullptr;
+  return b.kernels().a_in_place && segment % b.kernels().kr == 0;
 }
 
 }  // namespace q8

@@ -122,6 +122,11 @@ using PackAFn = void (*)(size_t rows, size_t segments, size_t segment_bytes,
                          const uint8_t* const* source, uint8_t flip, void* dst, size_t dst_stride,
                          int32_t* row_sum);
 
+/// Sums of rows of A in the form that the tiles read: row r is `segments` runs of `segment`
+/// ELEMENTS at source[r * segments + s]. Exactly these are read.
+using SumAFn = void (*)(size_t rows, size_t segments, size_t segment, const uint8_t* const* source,
+                        int32_t* row_sum);
+
 /// Packs `columns` (1..16) columns of B into one panel: element (k, n) of the source is b[k *
 /// stride_k + n * stride_n], xored with `flip`. Writes round_up(K, kr) * 16 bytes and the 16 column
 /// sums of canonical values (0 for absent columns).
@@ -147,6 +152,8 @@ struct GemmKernels {
   /// Signedness of canonical A.
   bool a_signed;
   PackAFn pack_a;
+  /// For rows that need no packing. Null where pack_a interleaves rows.
+  SumAFn sum_a;
   PackBPanelFn pack_b_panel;
   /// Ordered by mr, largest first. The driver picks by M and N (gemm/tile_choice).
   const GemmTile* tiles;

@@ -143,10 +143,11 @@ class QBinary final : public Step {
     const uint8_t* b = context.data<const uint8_t>(b_);
     uint8_t* y = context.data<uint8_t>(y_);
     if (repeated_ != kNone) return run_repeated(context, a, b, y);
-    broadcast_.for_rows(context, kBytesPerCode, [&](const auto& offsets, size_t y_offset, size_t count) {
-      kernels_.qbinary(kind_, count, a + offsets[0], broadcast_.step(0), a_params_, b + offsets[1],
-                       broadcast_.step(1), b_params_, y_params_, y + y_offset);
-    });
+    broadcast_.for_rows(
+        context, kBytesPerCode, [&](const auto& offsets, size_t y_offset, size_t count) {
+          kernels_.qbinary(kind_, count, a + offsets[0], broadcast_.step(0), a_params_,
+                           b + offsets[1], broadcast_.step(1), b_params_, y_params_, y + y_offset);
+        });
     return {};
   }
 
@@ -164,19 +165,18 @@ class QBinary final : public Step {
   Status run_repeated(const RunContext& context, const uint8_t* a, const uint8_t* b,
                       uint8_t* y) const {
     const size_t columns = broadcast_.columns();
-    broadcast_.for_row_groups(
-        context, kBytesPerCode, kRepeatedBytes / columns,
-        [&](const auto& offsets, size_t y_offset, size_t rows) {
-          const uint8_t* x[] = {a + offsets[0], b + offsets[1]};
-          const size_t count = rows * columns;
-          uint8_t copies[kRepeatedBytes];
-          std::memcpy(copies, x[repeated_], columns);
-          for (size_t done = columns; done < count; done *= 2)
-            std::memcpy(copies + done, copies, std::min(done, count - done));
-          x[repeated_] = copies;
-          kernels_.qbinary(kind_, count, x[0], 1, a_params_, x[1], 1, b_params_, y_params_,
-                           y + y_offset);
-        });
+    broadcast_.for_row_groups(context, kBytesPerCode, kRepeatedBytes / columns,
+                              [&](const auto& offsets, size_t y_offset, size_t rows) {
+                                const uint8_t* x[] = {a + offsets[0], b + offsets[1]};
+                                const size_t count = rows * columns;
+                                uint8_t copies[kRepeatedBytes];
+                                std::memcpy(copies, x[repeated_], columns);
+                                for (size_t done = columns; done < count; done *= 2)
+                                  std::memcpy(copies + done, copies, std::min(done, count - done));
+                                x[repeated_] = copies;
+                                kernels_.qbinary(kind_, count, x[0], 1, a_params_, x[1], 1,
+                                                 b_params_, y_params_, y + y_offset);
+                              });
     return {};
   }
 

@@ -211,6 +211,15 @@ void check_tile(const Form& form, const GemmTile& tile, size_t rows, size_t cols
                            std::to_string(segment) + (has_fix ? " fixed" : "");
   Q8_CHECK(column_sum == true_column_sum, what);
   if (!in_place) Q8_CHECK(row_sum == true_row_sum, what);
+  if (kernels.sum_a != nullptr) {
+    std::vector<const uint8_t*> runs = source;
+    for (size_t r = 0; r < rows && segment == 0; ++r)
+      runs.push_back(in_place ? a.data() + r * stride_a : packed_a.data() + r * packed_lda);
+    std::vector<int32_t> sums(rows);
+    kernels.sum_a(rows, segment == 0 ? 1 : k / segment, segment == 0 ? k : segment, runs.data(),
+                  sums.data());
+    Q8_CHECK(sums == true_row_sum, what + " sums");
+  }
   if (random.below(2) != 0) {
     epilogue.b_zero_point = zero_point.data();
     epilogue.row_sum = true_row_sum.data();

@@ -38,8 +38,7 @@ std::vector<Level> runnable_levels() {
   for (const IsaLevel& level : compiled_levels()) {
     if (find_supported_table(level.name) != nullptr) {
       const KernelTable& table = *level.table;
-      runnable.push_back(
-          {level.name, table.gemm, table.gemm_bounded, table.conv, table.vector});
+      runnable.push_back({level.name, table.gemm, table.gemm_bounded, table.conv, table.vector});
       continue;
     }
     bool is_emulated = false;

@@ -47,6 +47,20 @@ inline int32_t sum_row(const Element* row, size_t k) {
   return static_cast<int32_t>(sum);
 }
 
+/// GemmKernels::sum_a with sum_row of the type.
+template <typename Element>
+void sum_a(size_t rows, size_t segments, size_t segment, const uint8_t* const* source,
+           int32_t* row_sum) {
+  for (size_t r = 0; r < rows; ++r) {
+    uint32_t sum = 0;
+    for (size_t s = 0; s < segments; ++s) {
+      const void* run = source[r * segments + s];
+      sum += static_cast<uint32_t>(sum_row(static_cast<const Element*>(run), segment));
+    }
+    row_sum[r] = static_cast<int32_t>(sum);
+  }
+}
+
 /// GemmKernels::pack_a for canonical u8 A stored as Element (uint8_t, or int16_t for multiply-adds
 /// of 16-bit pairs).
 template <typename Element, size_t kKr>

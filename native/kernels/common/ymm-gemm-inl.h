@@ -24,8 +24,39 @@
 
 #include "kernels/common/a-words-inl.h"
 #include "kernels/common/bounded-inl.h"
-#include "kernels/common/gemm-pack-inl.h"
 #include "kernels/common/unroll-inl.h"
+
+namespace q8 {
+namespace Q8_TARGET {
+namespace {
+
+/// For gemm-pack-inl.h: by VPSADBW, which compilers do not find.
+inline int32_t sum_row(const uint8_t* row, size_t k) {
+  const __m256i zero = _mm256_setzero_si256();
+  __m256i sums = zero;
+  size_t i = 0;
+  for (; i + 32 <= k; i += 32) {
+    const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row + i));
+    sums = _mm256_add_epi64(sums, _mm256_sad_epu8(bytes, zero));
+  }
+  for (; i + 8 <= k; i += 8) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(row + i));
+    sums = _mm256_add_epi64(
+        sums, _mm256_zextsi128_si256(_mm_sad_epu8(bytes, _mm256_castsi256_si128(zero))));
+  }
+  const __m128i halves =
+      _mm_add_epi64(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  uint32_t sum = static_cast<uint32_t>(
+      _mm_cvtsi128_si32(_mm_add_epi64(halves, _mm_unpackhi_epi64(halves, halves))));
+  for (; i < k; ++i) sum += row[i];
+  return static_cast<int32_t>(sum);
+}
+
+}  // namespace
+}  // namespace Q8_TARGET
+}  // namespace q8
+
+#include "kernels/common/gemm-pack-inl.h"
 
 namespace q8 {
 namespace Q8_TARGET {
@@ -413,6 +444,7 @@ constexpr GemmKernels kGemmKernels = {
     /*a_in_place=*/kReadsInPlace,
     /*a_signed=*/false,
     pack_rows,
+    sum_a<Dot::Element>,
     pack_b_panel<Dot::kKr>,
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),

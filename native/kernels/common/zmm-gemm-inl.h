@@ -426,6 +426,34 @@ void pack_rows(size_t rows, size_t segments, size_t segment_bytes, const uint8_t
   }
 }
 
+inline __m512i load_sums(const uint8_t* p, __mmask64 mask) {
+  return _mm512_sad_epu8(_mm512_maskz_loadu_epi8(mask, p), _mm512_setzero_si512());
+}
+inline __m512i load_sums(const int16_t* p, __mmask64 mask) {
+  return _mm512_madd_epi16(_mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), p),
+                           _mm512_set1_epi16(1));
+}
+
+/// GemmKernels::sum_a.
+void sum_rows(size_t rows, size_t segments, size_t segment, const uint8_t* const* source,
+              int32_t* row_sum) {
+  using Element = Dot::Element;
+  constexpr size_t kBlock = sizeof(__m512i) / sizeof(Element);
+  const size_t whole = segment / kBlock * kBlock;
+  const __mmask64 tail = (__mmask64{1} << (segment - whole)) - 1;
+  for (size_t r = 0; r < rows; ++r) {
+    // Lanes of 64 bits of bytes, of 32 of words: what VPSADBW leaves fits 32.
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t s = 0; s < segments; ++s) {
+      const Element* in = reinterpret_cast<const Element*>(source[r * segments + s]);
+      for (size_t i = 0; i < whole; i += kBlock)
+        sum = _mm512_add_epi32(sum, load_sums(in + i, ~__mmask64{0}));
+      if (tail != 0) sum = _mm512_add_epi32(sum, load_sums(in + whole, tail));
+    }
+    row_sum[r] = _mm512_reduce_add_epi32(sum);
+  }
+}
+
 constexpr GemmTile tile(const char* name, uint16_t rows) {
   return {name, rows, static_cast<uint16_t>(panels_for(rows) * kPanelWidth), gemm,
           rows <= kMaxSegmentRows};
@@ -466,6 +494,7 @@ constexpr GemmKernels kGemmKernels = {
     /*a_in_place=*/kReadsInPlace,
     /*a_signed=*/false,
     pack_rows,
+    sum_rows,
     pack_b_panel<Dot::kKr>,
     kTiles + kSkippedTiles,
     sizeof(kTiles) / sizeof(kTiles[0]) - kSkippedTiles,

@@ -101,6 +101,7 @@ const GemmKernels kGemm = {
     /*a_in_place=*/true,
     /*a_signed=*/true,
     pack_a<int8_t, kKr>,
+    sum_a<int8_t>,
     pack_b_panel<kKr>,
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),

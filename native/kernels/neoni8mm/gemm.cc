@@ -150,6 +150,7 @@ const GemmKernels kGemm = {
     /*a_in_place=*/false,
     /*a_signed=*/true,
     pack_a,
+    /*sum_a=*/nullptr,
     pack_b_panel<kKr>,
     kTiles,
     sizeof(kTiles) / sizeof(kTiles[0]),

@@ -96,6 +96,7 @@ const GemmKernels kGemm = {
     /*a_in_place=*/true,
     /*a_signed=*/false,
     pack_a<uint8_t, 1>,
+    sum_a<uint8_t>,
     pack_b_panel<1>,
     kTiles,
     /*tile_count=*/1,

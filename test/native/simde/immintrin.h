@@ -130,10 +130,12 @@ __attribute__((noinline)) void mask_store(void* out, uint64_t mask, const Vector
   }
 }
 
-Q8_EMULATED __m512i maskz_load_bytes(uint64_t mask, const void* in) {
-  uint8_t lanes[64] = {};
-  for (size_t i = 0; i < 64; ++i) {
-    if (mask >> i & 1) lanes[i] = static_cast<const uint8_t*>(in)[i];
+template <typename Lane>
+__attribute__((noinline)) __m512i maskz_load(uint64_t mask, const void* in) {
+  constexpr size_t kLanes = sizeof(__m512i) / sizeof(Lane);
+  Lane lanes[kLanes] = {};
+  for (size_t i = 0; i < kLanes; ++i) {
+    if (mask >> i & 1) std::memcpy(lanes + i, static_cast<const Lane*>(in) + i, sizeof(Lane));
   }
   __m512i result;
   std::memcpy(&result, lanes, sizeof(lanes));
@@ -164,12 +166,14 @@ Q8_EMULATED __m512i cvtps_epi32(const __m512& v) {
   return result;
 }
 
-Q8_EMULATED int64_t reduce_add_epi64(const __m512i& v) {
-  uint64_t lanes[8];
+/// Unsigned lanes wrap.
+template <typename Lane>
+__attribute__((noinline)) Lane reduce_add(const __m512i& v) {
+  Lane lanes[sizeof(__m512i) / sizeof(Lane)];
   std::memcpy(lanes, &v, sizeof(lanes));
-  uint64_t sum = 0;
-  for (const uint64_t lane : lanes) sum += lane;
-  return static_cast<int64_t>(sum);
+  Lane sum = 0;
+  for (const Lane lane : lanes) sum += lane;
+  return sum;
 }
 
 Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
@@ -216,10 +220,12 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #define _mm512_permutexvar_epi64 q8_emulation::permutexvar_epi64
 #define _mm512_mask_storeu_epi32 q8_emulation::mask_store<int32_t>
 #define _mm512_mask_storeu_ps q8_emulation::mask_store<float>
-#define _mm512_maskz_loadu_epi8 q8_emulation::maskz_load_bytes
+#define _mm512_maskz_loadu_epi8 q8_emulation::maskz_load<uint8_t>
+#define _mm512_maskz_loadu_epi16 q8_emulation::maskz_load<uint16_t>
 #define _mm512_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
 #define _mm512_mask_storeu_epi16 q8_emulation::mask_store<int16_t>
-#define _mm512_reduce_add_epi64 q8_emulation::reduce_add_epi64
+#define _mm512_reduce_add_epi64 q8_emulation::reduce_add<uint64_t>
+#define _mm512_reduce_add_epi32 q8_emulation::reduce_add<uint32_t>
 #define _mm256_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
 #define _mm_mask_storeu_epi8 q8_emulation::mask_store<int8_t>
 #define _mm512_cvtepi32_ps q8_emulation::cvtepi32_ps
