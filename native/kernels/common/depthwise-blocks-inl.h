@@ -9,7 +9,7 @@
 ///   for_blocks(channels, visit)
 ///                          visit(Index<vectors>, first channel, channels in use): how channels are
 ///                          divided into blocks of vectors * kLanes
-///   Block<vectors, whole, flip>
+///   Block<vectors, whole, flip, codes>
 ///                          the vector code of a block, see below
 ///
 /// A Block is constructed from (Epilogue of its first channel, channels in use, flip byte) and has
@@ -24,7 +24,7 @@
 ///   subtract_inputs(Sums&, Sums of inputs)   times the zero points of the weights
 ///   finish(Sums, out)      the epilogue
 /// `whole` says that all channels of the block exist, `flip` that the flip byte may be other than
-/// 0.
+/// 0, `codes` that results are 8-bit: one kind of results leaves the loops more registers.
 ///
 /// Element i of vector v of Sums and of packed weights is channel_of<vectors>(v, i): the order in
 /// which unpacks leave channels within 128-bit lanes.
@@ -269,12 +269,14 @@ void depthwise(const DepthwiseArgs& args) {
   const uint8_t* weights = static_cast<const uint8_t*>(args.weights);
   for_blocks(args.channels, [&](auto vectors, size_t first, size_t live) {
     constexpr size_t kVectors = decltype(vectors)::kIndex;
-    if (live < kVectors * kLanes) {
-      run_block<Block<kVectors, false, true>>(args, groups, weights, first, live);
+    if (output_bytes(args.epilogue.kind) != 1) {
+      run_block<Block<kVectors, false, true, false>>(args, groups, weights, first, live);
+    } else if (live < kVectors * kLanes) {
+      run_block<Block<kVectors, false, true, true>>(args, groups, weights, first, live);
     } else if (args.flip != 0) {
-      run_block<Block<kVectors, true, true>>(args, groups, weights, first, live);
+      run_block<Block<kVectors, true, true, true>>(args, groups, weights, first, live);
     } else {
-      run_block<Block<kVectors, true, false>>(args, groups, weights, first, live);
+      run_block<Block<kVectors, true, false, true>>(args, groups, weights, first, live);
     }
     weights += groups.count() * group_bytes<kVectors>();
   });

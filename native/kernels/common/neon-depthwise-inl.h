@@ -33,7 +33,7 @@ void for_blocks(size_t channels, const Visit& visit) {
   if (first < channels) visit(Index<kQuads>{}, channels - kPanelWidth, kPanelWidth);
 }
 
-template <size_t kBlockVectors, bool kWhole, bool kFlip>
+template <size_t kBlockVectors, bool kWhole, bool kFlip, bool /*kCodes*/>
 class Block {
  public:
   static constexpr size_t kVectors = kBlockVectors;

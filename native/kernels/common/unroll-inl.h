@@ -9,11 +9,9 @@
 #if defined(__GNUC__)
 #define Q8_ALWAYS_INLINE inline __attribute__((always_inline))
 #define Q8_INLINE_LAMBDA __attribute__((always_inline))
-#define Q8_NEVER_INLINE __attribute__((noinline))
 #else
 #define Q8_ALWAYS_INLINE __forceinline
 #define Q8_INLINE_LAMBDA
-#define Q8_NEVER_INLINE __declspec(noinline)
 #endif
 
 namespace q8 {

@@ -48,7 +48,7 @@ inline __m128i load_below_16(const uint8_t* p, size_t n) {
   return _mm_cvtsi64_si128(static_cast<int64_t>(bytes));
 }
 
-template <size_t kBlockVectors, bool kWhole, bool kFlip>
+template <size_t kBlockVectors, bool kWhole, bool kFlip, bool kCodes>
 class Block {
  public:
   static constexpr size_t kVectors = kBlockVectors;
@@ -65,7 +65,6 @@ class Block {
   Block(const Epilogue& e, size_t live, uint8_t flip)
       : epilogue_(e),
         live_(live),
-        has_codes_(e.kind == OutKind::kU8 || e.kind == OutKind::kS8),
         is_signed_(e.kind == OutKind::kS8),
         flip_(_mm_set1_epi8(static_cast<char>(flip))),
         upper_(_mm256_set1_ps(e.hi)),
@@ -131,11 +130,7 @@ class Block {
   }
 
   Q8_ALWAYS_INLINE void store(const Sums& sums, void* out) const {
-    if (!has_codes_) {
-      // A copy, so that the sums themselves need no address.
-      const Sums words = sums;
-      return store_words(words, out);
-    }
+    if constexpr (!kCodes) return store_words(sums, out);
     // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
     // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
     const __m256 lo = _mm256_mul_ps(_mm256_cvtepi32_ps(sums.v[0]), scale_[0]);
@@ -151,8 +146,7 @@ class Block {
     _mm_storeu_si128(static_cast<__m128i*>(out), codes);
   }
 
-  /// Apart, so that it takes no registers from the loop around store().
-  Q8_NEVER_INLINE void store_words(const Sums& sums, void* out) const {
+  Q8_ALWAYS_INLINE void store_words(const Sums& sums, void* out) const {
     const Epilogue& e = epilogue_;
     __m128i* p = static_cast<__m128i*>(out);
     for (size_t i = 0; i < 2; ++i) {
@@ -170,7 +164,6 @@ class Block {
 
   Epilogue epilogue_;
   size_t live_;
-  bool has_codes_;
   bool is_signed_;
   __m128i flip_;
   // Of codes. Made once: the compiler must assume that stores of results change the epilogue.

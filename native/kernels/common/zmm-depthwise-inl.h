@@ -35,7 +35,7 @@ void for_blocks(size_t channels, const Visit& visit) {
   if (first < channels) visit(Index<2>{}, first, channels - first);
 }
 
-template <size_t kBlockVectors, bool kWhole, bool kFlip>
+template <size_t kBlockVectors, bool kWhole, bool kFlip, bool kCodes>
 class Block {
  public:
   static constexpr size_t kVectors = kBlockVectors;
@@ -52,7 +52,6 @@ class Block {
       : epilogue_(e),
         live_(live),
         mask_(live >= 64 ? ~__mmask64{0} : (__mmask64{1} << live) - 1),
-        has_codes_(e.kind == OutKind::kU8 || e.kind == OutKind::kS8),
         is_signed_(e.kind == OutKind::kS8),
         flip_(_mm512_set1_epi8(static_cast<char>(flip))),
         upper_(_mm512_set1_ps(e.hi)),
@@ -114,11 +113,7 @@ class Block {
   }
 
   Q8_ALWAYS_INLINE void finish(const Sums& sums, void* out) const {
-    if (!has_codes_) {
-      // A copy, so that the sums themselves need no address.
-      const Sums words = sums;
-      return finish_words(words, out);
-    }
+    if constexpr (!kCodes) return finish_words(sums, out);
     // Above, the clamp must come before the conversion, which makes INT_MIN of what is too large.
     // Below, INT_MIN is on the right side: saturating and a maximum of codes finish it.
     __m512i codes[kVectors];
@@ -160,8 +155,7 @@ class Block {
     return value;
   }
 
-  /// Apart, so that it takes no registers from the loop around finish().
-  Q8_NEVER_INLINE void finish_words(const Sums& sums, void* out) const {
+  Q8_ALWAYS_INLINE void finish_words(const Sums& sums, void* out) const {
     const Epilogue& e = epilogue_;
     alignas(64) int32_t staged[kVectors * kLanes];
     for (size_t i = 0; i < kVectors; ++i) {
@@ -191,7 +185,6 @@ class Block {
   Epilogue epilogue_;
   size_t live_;
   __mmask64 mask_;
-  bool has_codes_;
   bool is_signed_;
   __m512i flip_;
   // Of codes. Made once: the compiler must assume that stores of results change the epilogue.
