@@ -80,11 +80,11 @@ struct QBinaryLanes {
         zero_point_(_mm256_set1_epi16(static_cast<int16_t>(y.zero_point))),
         is_signed_(static_cast<int32_t>(y.hi) + y.zero_point <= INT8_MAX) {}
 
-  template <class Op>
+  template <bool kSigned, class Op>
   void map(Op op, const uint8_t* a, const uint8_t* b, uint8_t* y) const {
     const auto codes = [&](size_t at) {
-      const __m256 real =
-          op.template on_lanes<F32Lanes>(a_.dequantize(a + at), b_.dequantize(b + at));
+      const __m256 real = op.template on_lanes<F32Lanes>(a_.template dequantize<kSigned>(a + at),
+                                                         b_.template dequantize<kSigned>(b + at));
       // In this order NaN passes, and becomes the least int32 like what is too low.
       return _mm256_cvtps_epi32(_mm256_min_ps(upper_, _mm256_div_ps(real, scale_)));
     };
@@ -101,18 +101,15 @@ struct QBinaryLanes {
   struct Operand {
     __m256 scale;
     __m256i zero_point;
-    __m128i flip;
 
     explicit Operand(const CodeParams& p)
-        : scale(_mm256_set1_ps(p.scale)),
-          zero_point(_mm256_set1_epi32(p.zero_point)),
-          flip(_mm_set1_epi8(static_cast<char>(p.flip))) {}
+        : scale(_mm256_set1_ps(p.scale)), zero_point(_mm256_set1_epi32(p.zero_point - p.flip)) {}
 
+    template <bool kSigned>
     __m256 dequantize(const uint8_t* x) const {
-      const __m128i codes =
-          _mm_xor_si128(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(x)), flip);
-      return _mm256_mul_ps(
-          _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_cvtepu8_epi32(codes), zero_point)), scale);
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+      const __m256i codes = kSigned ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes);
+      return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(codes, zero_point)), scale);
     }
   };
 

@@ -41,11 +41,11 @@ struct QBinaryLanes {
         zero_point_(_mm512_set1_epi16(static_cast<int16_t>(y.zero_point))),
         is_signed_(static_cast<int32_t>(y.hi) + y.zero_point <= INT8_MAX) {}
 
-  template <class Op>
+  template <bool kSigned, class Op>
   void map(Op op, const uint8_t* a, const uint8_t* b, uint8_t* y) const {
     const auto codes = [&](size_t at) {
-      const __m512 real =
-          op.template on_lanes<F32Lanes>(a_.dequantize(a + at), b_.dequantize(b + at));
+      const __m512 real = op.template on_lanes<F32Lanes>(a_.template dequantize<kSigned>(a + at),
+                                                         b_.template dequantize<kSigned>(b + at));
       // In this order NaN passes, and becomes the least int32 like what is too low. Only large
       // values need a bound: they would become it too.
       return _mm512_cvtps_epi32(_mm512_min_ps(upper_, _mm512_div_ps(real, scale_)));
@@ -63,18 +63,15 @@ struct QBinaryLanes {
   struct Operand {
     __m512 scale;
     __m512i zero_point;
-    __m128i flip;
 
     explicit Operand(const CodeParams& p)
-        : scale(_mm512_set1_ps(p.scale)),
-          zero_point(_mm512_set1_epi32(p.zero_point)),
-          flip(_mm_set1_epi8(static_cast<char>(p.flip))) {}
+        : scale(_mm512_set1_ps(p.scale)), zero_point(_mm512_set1_epi32(p.zero_point - p.flip)) {}
 
+    template <bool kSigned>
     __m512 dequantize(const uint8_t* x) const {
-      const __m128i codes =
-          _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)), flip);
-      return _mm512_mul_ps(
-          _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), zero_point)), scale);
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+      const __m512i codes = kSigned ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes);
+      return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(codes, zero_point)), scale);
     }
   };
 

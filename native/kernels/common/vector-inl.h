@@ -4,8 +4,8 @@
 /// file is included): a type V of kWidth floats, load, store, broadcast, add, div, fma, clamp (NaN
 /// stays), and the rows and panels of the GEMM tile that fit its registers. Table lookups use its
 /// `CodeLanes`: kWidth codes, 1 if it has nothing, and a Table that is made from 256 codes and maps
-/// kWidth codes at a time. Likewise `QBinaryLanes` maps kWidth codes of two operands. Everything
-/// has internal linkage.
+/// kWidth codes at a time. Likewise `QBinaryLanes` maps kWidth codes of two operands of one type.
+/// Everything has internal linkage.
 #pragma once
 
 #include "kernels/common/fma-inl.h"
@@ -129,7 +129,12 @@ void qbinary_with(Op op, size_t n, const uint8_t* a, ptrdiff_t a_step, const Cod
     size_t i = 0;
     if constexpr (Lanes::kWidth > 1) {
       const Lanes lanes(pa, pb, py);
-      for (; i + Lanes::kWidth <= n; i += Lanes::kWidth) lanes.map(op, a + i, b + i, y + i);
+      const size_t whole = n / Lanes::kWidth * Lanes::kWidth;
+      if (pa.flip == 0 && pb.flip == 0) {
+        for (; i < whole; i += Lanes::kWidth) lanes.template map<false>(op, a + i, b + i, y + i);
+      } else if (pa.flip != 0 && pb.flip != 0) {
+        for (; i < whole; i += Lanes::kWidth) lanes.template map<true>(op, a + i, b + i, y + i);
+      }
     }
     Q8_INDEPENDENT
     for (size_t rest = i; rest < n; ++rest)

@@ -66,20 +66,17 @@ Q8_ALWAYS_INLINE __m512i start_value(const Epilogue& e, __m512i bias, size_t row
 }
 
 /// Codes of four accumulators of the same 16 columns or, in pairs, of 32: round(acc * scale) + zero
-/// point, clamped. Saturating packs bring the values into the range of the type, all but those that
-/// do not even fit into an int32: VCVTPS2DQ makes every one of them its least value, so the large
-/// ones are cut before.
+/// point, clamped. Above, the clamp comes before the conversion: VCVTPS2DQ makes the least int32 of
+/// what does not fit. Below, that is on the right side: saturating packs and a maximum finish it.
 struct Requantize {
   __m512 upper;
   __m512i zero_point;
   __m512i least;
-  __m512i most;
 
   explicit Requantize(const Epilogue& e)
       : upper(_mm512_set1_ps(e.hi)),
         zero_point(_mm512_set1_epi16(static_cast<int16_t>(e.zero_point))),
-        least(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.lo) + e.zero_point))),
-        most(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.hi) + e.zero_point))) {}
+        least(_mm512_set1_epi8(static_cast<int8_t>(static_cast<int32_t>(e.lo) + e.zero_point))) {}
 
   Q8_ALWAYS_INLINE __m512i round(__m512i acc, __m512 scale) const {
     return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale), upper));
@@ -93,10 +90,10 @@ struct Requantize {
     __m512i bytes;
     if constexpr (kSigned) {
       bytes = _mm512_packs_epi16(ab, cd);
-      bytes = _mm512_min_epi8(_mm512_max_epi8(bytes, least), most);
+      bytes = _mm512_max_epi8(bytes, least);
     } else {
       bytes = _mm512_packus_epi16(ab, cd);
-      bytes = _mm512_min_epu8(_mm512_max_epu8(bytes, least), most);
+      bytes = _mm512_max_epu8(bytes, least);
     }
     // Packs work within 128 bits: a lane holds four codes of each operand.
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

@@ -98,9 +98,10 @@ Q8_EMULATED __m512i cvtepu8_epi16(const __m256i& v) {
   return result;
 }
 
-Q8_EMULATED __m512i cvtepu8_epi32(const __m128i& v) {
-  uint8_t from[16];
-  uint32_t to[16];
+template <typename Byte>
+__attribute__((noinline)) __m512i widen_to_32(const __m128i& v) {
+  Byte from[16];
+  int32_t to[16];
   std::memcpy(from, &v, sizeof(from));
   for (size_t i = 0; i < 16; ++i) to[i] = from[i];
   __m512i result;
@@ -216,7 +217,9 @@ Q8_EMULATED __m128i cvtepi32_epi8(const __m512i& v) {
 #define _mm512_madd_epi16 q8_emulation::madd_epi16
 #define _mm512_cvtepi8_epi16 q8_emulation::cvtepi8_epi16
 #define _mm512_cvtepu8_epi16 q8_emulation::cvtepu8_epi16
-#define _mm512_cvtepu8_epi32 q8_emulation::cvtepu8_epi32
+#define _mm512_cvtepu8_epi32 q8_emulation::widen_to_32<uint8_t>
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32 q8_emulation::widen_to_32<int8_t>
 #define _mm512_permutexvar_epi64 q8_emulation::permutexvar_epi64
 #define _mm512_mask_storeu_epi32 q8_emulation::mask_store<int32_t>
 #define _mm512_mask_storeu_ps q8_emulation::mask_store<float>
