@@ -420,9 +420,10 @@ Napi::Value run(const Napi::CallbackInfo& info) {
       throw_error(env, Code::kInvalidArgument, "Expected one element for cancel.");
     cancel = flag.as<int32_t>();
   }
-  return run_async(env, pins, cancel, [program, io = std::move(io), threads](const int32_t* flag) {
-    return program->run(io, threads, flag, nullptr);
-  });
+  return run_async(env, pins, cancel, kUnknownWork,
+                   [program, io = std::move(io), threads](const int32_t* flag) {
+                     return program->run(io, threads, flag, nullptr);
+                   });
 }
 
 /// Program.profile(inputs, outputs, threads). Thread: JS.

@@ -79,6 +79,17 @@ struct QgemmArgs {
   ArrayView scales;
   ArrayView bias;
   ArrayView b_zero_point;
+
+  /// For run_async: with some for each element that is read or written, which few rows are bound
+  /// by.
+  double macs() const {
+    constexpr double kMacsPerElement = 8;
+    const double dm = static_cast<double>(m);
+    const double dn = static_cast<double>(n);
+    const double dk = static_cast<double>(k);
+    const double elements = dm * dk + dk * dn + dm * dn;
+    return static_cast<double>(batch) * (dm * dn * dk + kMacsPerElement * elements) + 1;
+  }
 };
 
 /// Per-column arrays of a call, kept by a thread so that small calls do not allocate.
@@ -407,7 +418,8 @@ Napi::Value qgemm_async(const Napi::CallbackInfo& info) {
   }
   std::vector<napi_value> pins;
   for (size_t i = 1; i < info.Length(); ++i) pins.push_back(info[i]);
-  return run_async(env, pins, cancel,
+  const double macs = args.macs();
+  return run_async(env, pins, cancel, macs,
                    [args = std::move(args)](const int32_t* flag) { return run_qgemm(args, flag); });
 }
 

@@ -71,6 +71,33 @@ describe('qgemmAsync', () => {
     for (const result of results) assert.deepEqual(result, expected);
   });
 
+  describe('with many short calls', () => {
+    const rows = 4;
+    const short = { ...square, m: rows, a: a.subarray(0, rows * size), threads: 1 };
+    const expected = qgemm(short);
+
+    it('settles each', async () => {
+      for (const inFlight of [1, 3, 8, 500]) {
+        let started = 0;
+        const next = async (): Promise<void> => {
+          while (started++ < 600) assert.deepEqual(await qgemmAsync(short), expected);
+        };
+        await Promise.all(Array.from({ length: inFlight }, next));
+      }
+    });
+
+    it('lets none wait for a long one behind it', async () => {
+      const long = longCall(100);
+      let settled = 0;
+      const shorts = Array.from({ length: 60 }, () => qgemmAsync(short).then(() => settled++));
+      const { out: _, ...other } = long;
+      const longs = [qgemmAsync(long), qgemmAsync(other)];
+      await Promise.any(longs);
+      assert.equal(settled, shorts.length);
+      await Promise.all([...shorts, ...longs]);
+    });
+  });
+
   it('finishes calls in flight when the weights are disposed', async () => {
     const weights = packWeights({ k: 2, n: 1, b: Int8Array.of(3, 4) });
     const promise = qgemmAsync({ m: 1, n: 1, k: 2, a: Uint8Array.of(1, 1), b: weights });
@@ -89,6 +116,8 @@ describe('worker threads', () => {
     const call = { m: n, n, k: n, a: new Uint8Array(n * n).fill(2), b };
     parentPort.postMessage(qgemm(call)[n * n - 1]);
     (async () => { for (;;) await Promise.all([qgemmAsync(call), qgemmAsync(call)]); })();
+    const short = { ...call, m: 4, a: call.a.subarray(0, 4 * n) };
+    (async () => { for (;;) await Promise.all(Array.from({ length: 20 }, () => qgemmAsync(short))); })();
   `;
 
   it('load, compute and may be terminated in the middle of a call', async () => {
