@@ -53,18 +53,21 @@ export async function soak(runs: number, samples: number, onSample?: (sample: Sa
   );
   const taken: Sample[] = [];
   let started = 0;
-  const worker = async (): Promise<void> => {
-    while (started < runs) {
+  const workUntil = async (end: number): Promise<void> => {
+    while (started < end) {
       const run = started++;
       const { session, shape } = subjects[run % subjects.length];
       await session.run({ [session.inputNames[0]]: wave(shape(Math.floor(run / subjects.length))) });
-      if (Math.floor(((run + 1) * samples) / runs) === Math.floor((run * samples) / runs)) continue;
-      const sample = takeSample(run + 1);
-      taken.push(sample);
-      onSample?.(sample);
     }
   };
-  await Promise.all(Array.from({ length: CONCURRENT }, worker));
+  for (let i = 1; i <= samples; i++) {
+    const end = Math.floor((runs * i) / samples);
+    await Promise.all(Array.from({ length: CONCURRENT }, () => workUntil(end)));
+    // With nothing in flight: feeds and results take megabytes.
+    const sample = takeSample(end);
+    taken.push(sample);
+    onSample?.(sample);
+  }
   await Promise.all(subjects.map(({ session }) => session.release()));
   return taken;
 }
