@@ -22,8 +22,12 @@ export type Attribute = { [K in Kind]: { kind: K; value: AttributeValues[K] } }[
 /** Plain values accepted when a pass makes a node: see {@link Attributes.of}. */
 export type AttributeInit = Record<string, Attribute | undefined>;
 
+const NO_BODIES: readonly Graph[] = [];
+
 export class Attributes {
   readonly #map: Map<string, Attribute>;
+  /** Found when first asked for, which every pass does of every node. */
+  #bodies: readonly Graph[] | null = null;
   /** Name of the node, for messages. */
   readonly #where: string;
 
@@ -49,10 +53,27 @@ export class Attributes {
 
   set(name: string, attribute: Attribute): void {
     this.#map.set(name, attribute);
+    this.#bodies = null;
   }
 
   delete(name: string): void {
     this.#map.delete(name);
+    this.#bodies = null;
+  }
+
+  /** The graphs among the values. */
+  get bodies(): readonly Graph[] {
+    this.#bodies ??= this.#findBodies();
+    return this.#bodies;
+  }
+
+  #findBodies(): readonly Graph[] {
+    let bodies = NO_BODIES;
+    for (const attribute of this.#map.values()) {
+      if (attribute.kind === 'graph') bodies = [...bodies, attribute.value];
+      else if (attribute.kind === 'graphs') bodies = [...bodies, ...attribute.value];
+    }
+    return bodies;
   }
 
   entries(): IterableIterator<[string, Attribute]> {

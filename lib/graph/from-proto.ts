@@ -19,10 +19,11 @@ import {
 import { type DType, dtypeFromOnnx } from '../tensor/dtype';
 import { Tensor } from '../tensor/tensor';
 import { type Attribute, Attributes } from './attributes';
-import { type Dim, Graph, unknownDim, Value, type ValueType } from './graph';
+import { type Dim, Graph, subgraphsOf, unknownDim, Value, type ValueType } from './graph';
 import { inlineFunctions } from './inline-functions';
 import { tensorFromProto } from './tensor-proto';
 
+const UTF8 = new TextDecoder();
 /** How many problems an error message spells out. */
 const LISTED_PROBLEMS = 20;
 
@@ -88,10 +89,7 @@ function readOpsets(model: ModelProto, problems: Problems): Map<string, number> 
 /** Cycles, in the graph and in every body. */
 function checkAcyclic(graph: Graph): void {
   for (const node of graph.topologicalOrder()) {
-    for (const [, attribute] of node.attributes.entries()) {
-      if (attribute.kind === 'graph') checkAcyclic(attribute.value);
-      else if (attribute.kind === 'graphs') attribute.value.forEach(checkAcyclic);
-    }
+    for (const body of subgraphsOf(node)) checkAcyclic(body);
   }
 }
 
@@ -321,14 +319,13 @@ class GraphReader {
   }
 
   #readAttribute(proto: AttributeProto, where: string): Attribute {
-    const decoder = new TextDecoder();
     switch (attributeType(proto)) {
       case AttributeType.FLOAT:
         return { kind: 'float', value: proto.f ?? 0 };
       case AttributeType.INT:
         return { kind: 'int', value: clampedInteger(proto.i ?? 0) };
       case AttributeType.STRING:
-        return { kind: 'string', value: decoder.decode(proto.s ?? new Uint8Array()) };
+        return { kind: 'string', value: UTF8.decode(proto.s ?? new Uint8Array()) };
       case AttributeType.TENSOR:
         return { kind: 'tensor', value: tensorFromProto(proto.t ?? {}, where) };
       case AttributeType.GRAPH:
@@ -338,7 +335,7 @@ class GraphReader {
       case AttributeType.INTS:
         return { kind: 'ints', value: (proto.ints ?? []).map(clampedInteger) };
       case AttributeType.STRINGS:
-        return { kind: 'strings', value: (proto.strings ?? []).map((bytes) => decoder.decode(bytes)) };
+        return { kind: 'strings', value: (proto.strings ?? []).map((bytes) => UTF8.decode(bytes)) };
       case AttributeType.TENSORS:
         return { kind: 'tensors', value: (proto.tensors ?? []).map((tensor) => tensorFromProto(tensor, where)) };
       case AttributeType.GRAPHS:

@@ -330,51 +330,42 @@ export class Graph {
     if (this._order) return this._order;
     const order: Node[] = [];
     let bodies = false;
-    const done = new Set<Node>();
-    const open = new Map<Node, Iterator<Node>>();
+    /** False for nodes on the stack. */
+    const done = new Map<Node, boolean>();
+    // Depth first with a stack of our own: model graphs are deeper than the call stack.
+    const stack: { node: Node; needs: readonly (Value | null)[]; next: number }[] = [];
+    const open = (node: Node): void => {
+      const ownsBodies = subgraphsOf(node).length > 0;
+      bodies ||= ownsBodies;
+      done.set(node, false);
+      stack.push({ node, needs: ownsBodies ? [...node._inputs, ...this.capturedBy(node)] : node._inputs, next: 0 });
+    };
     for (const root of this.#nodes) {
-      // Depth first with a stack of our own: model graphs are deeper than the call stack.
-      const stack = done.has(root) ? [] : [root];
+      if (!done.has(root)) open(root);
       while (stack.length > 0) {
-        const node = stack[stack.length - 1];
-        let producers = open.get(node);
-        if (!producers) {
-          const ownsBodies = hasSubgraphs(node);
-          bodies ||= ownsBodies;
-          producers = this.#producersOf(node, ownsBodies).values();
-          open.set(node, producers);
-        }
-        const { value: producer, done: last } = producers.next();
-        if (last) {
-          done.add(node);
-          order.push(node);
+        const top = stack[stack.length - 1];
+        if (top.next === top.needs.length) {
+          done.set(top.node, true);
+          order.push(top.node);
           stack.pop();
-        } else if (!done.has(producer)) {
-          if (open.has(producer)) {
-            throw new Q8Error(
-              'ERR_Q8_BAD_MODEL',
-              `The graph has a cycle through node "${producer.name}" (${producer.op}).`,
-              { node: producer.name },
-            );
-          }
-          stack.push(producer);
+          continue;
+        }
+        const producer = top.needs[top.next++]?._producer;
+        // Values may come from the graphs around, or from nodes that were removed.
+        if (!producer || producer._graph !== this) continue;
+        const isDone = done.get(producer);
+        if (isDone === undefined) open(producer);
+        else if (!isDone) {
+          throw new Q8Error(
+            'ERR_Q8_BAD_MODEL',
+            `The graph has a cycle through node "${producer.name}" (${producer.op}).`,
+            { node: producer.name },
+          );
         }
       }
     }
     if (!bodies) this._order = order;
     return order;
-  }
-
-  /** The nodes of this graph whose outputs `node` needs, those captured by its bodies included. */
-  #producersOf(node: Node, ownsBodies: boolean): Set<Node> {
-    const producers = new Set<Node>();
-    const add = (value: Value | null): void => {
-      const producer = value?._producer;
-      if (producer && this.#nodes.has(producer)) producers.add(producer);
-    };
-    for (const value of node._inputs) add(value);
-    if (ownsBodies) for (const value of this.capturedBy(node)) add(value);
-    return producers;
   }
 
   /** A deep copy: new nodes and values, shared constant tensors. `outer` maps values of enclosing graphs (subgraph clones). */
@@ -415,19 +406,8 @@ export class Graph {
 }
 
 /** Bodies of control-flow nodes. */
-export function subgraphsOf(node: Node): Graph[] {
-  const graphs: Graph[] = [];
-  for (const [, attribute] of node.attributes.entries()) {
-    if (attribute.kind === 'graph') graphs.push(attribute.value);
-    else if (attribute.kind === 'graphs') graphs.push(...attribute.value);
-  }
-  return graphs;
-}
-
-function hasSubgraphs(node: Node): boolean {
-  for (const [, attribute] of node.attributes.entries())
-    if (attribute.kind === 'graph' || attribute.kind === 'graphs') return true;
-  return false;
+export function subgraphsOf(node: Node): readonly Graph[] {
+  return node.attributes.bodies;
 }
 
 /** Whether all dimensions are numbers. */

@@ -4,7 +4,7 @@
  * runtime only.
  */
 import type { Graph, Node, Value } from '../graph/graph';
-import { applyTable } from '../ops/families/quantization';
+import { ALL_CODES, applyTable } from '../ops/families/quantization';
 import { lookupOp } from '../ops/registry';
 import { Tensor } from '../tensor/tensor';
 import { capturedValues, onlyConsumer } from './matching';
@@ -17,10 +17,6 @@ const OPERANDS: Readonly<Record<string, readonly number[]>> = {
   QLinearSigmoid: [0],
   QLinearLeakyRelu: [0],
 };
-
-const BYTES = Uint8Array.from({ length: 256 }, (_, byte) => byte);
-const UINT8_CODES = new Tensor('uint8', BYTES);
-const INT8_CODES = new Tensor('int8', new Int8Array(BYTES.buffer));
 
 /** Needs dtypes, so inference must have run. Linear. */
 export function fuseTables(graph: Graph): boolean {
@@ -94,14 +90,8 @@ function removeUnread(graph: Graph, chain: readonly Value[], captured: ReadonlyS
 
 /** The 256 codes of a value's dtype, in the order of their byte patterns; null when it has no such dtype. */
 function everyCode(value: Value): Tensor | null {
-  switch (value.type?.dtype) {
-    case 'uint8':
-      return UINT8_CODES;
-    case 'int8':
-      return INT8_CODES;
-    default:
-      return null;
-  }
+  const dtype = value.type?.dtype;
+  return dtype === 'uint8' || dtype === 'int8' ? ALL_CODES[dtype] : null;
 }
 
 /** TableLookup(TableLookup(x)) -> TableLookup(x). */

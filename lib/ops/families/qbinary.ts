@@ -1,12 +1,10 @@
 /** QLinearAdd and QLinearMul: dequantize both operands, compute in float32, quantize. */
 import type { QBinaryStep } from '../../../binding';
-import { allocate, codeRange, type DType } from '../../tensor/dtype';
 import { broadcastShapes, broadcastStrides, sizeOf } from '../../tensor/shape';
-import { Tensor } from '../../tensor/tensor';
 import { defineOp, type OpDefinition } from '../define-op';
 import { broadcastDims, checkType } from './inference';
 import { broadcastLayout, broadcastOperand, physicalOrder } from './lowering';
-import { constantQuantization, dequantizeTensor, quantizationOf, quantizeCode } from './quantization';
+import { constantQuantization, dequantizeTensor, quantizationOf, quantizeTensor } from './quantization';
 import { forEachRow } from './strided';
 
 /** Inputs: A, A_scale, A_zp, B, B_scale, B_zp, C_scale, C_zp, with scalar parameters and numpy broadcasting. */
@@ -32,16 +30,12 @@ export function defineQBinary(init: {
       const shape = broadcastShapes([a!.dims, b!.dims], `node "${node.name}" (${node.op})`);
       const strides = [broadcastStrides(a!.dims, shape), broadcastStrides(b!.dims, shape)];
       const [stepA, stepB] = strides.map((s) => s[s.length - 1] ?? 0);
-      const [min, max] = codeRange(c.dtype);
-      const out = allocate(c.dtype, sizeOf(shape));
+      const values = new Float32Array(sizeOf(shape));
       const length = shape[shape.length - 1] ?? 1;
       forEachRow(shape, strides, (at, [rowA, rowB]) => {
-        for (let i = 0; i < length; i++) {
-          const value = Math.fround(init.compute(left[rowA + i * stepA], right[rowB + i * stepB]));
-          out[at + i] = quantizeCode(value, c.scale, c.zeroPoint, min, max);
-        }
+        for (let i = 0; i < length; i++) values[at + i] = init.compute(left[rowA + i * stepA], right[rowB + i * stepB]);
       });
-      return [new Tensor<DType>(c.dtype, out, shape)];
+      return [quantizeTensor(values, shape, c)];
     },
     lower(context) {
       const { node } = context;

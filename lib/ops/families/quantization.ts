@@ -15,6 +15,7 @@ import { scalarOf, toDoubles } from './values';
 export { roundHalfEven } from '../../tensor/rounding';
 
 const { fround } = Math;
+const NO_FRACTION = 1.5 * 2 ** 52;
 
 /** Scale and zero point of one tensor. */
 export interface Quantization {
@@ -53,15 +54,19 @@ export function requantizeMultipliers(xScale: number, wScales: ArrayLike<number>
   return multipliers;
 }
 
+const BYTES = Uint8Array.from({ length: 256 }, (_, byte) => byte);
+/** Every code of a type, in the order of the byte patterns. */
+export const ALL_CODES: Readonly<Record<QuantizedDType, Tensor>> = {
+  uint8: new Tensor('uint8', BYTES),
+  int8: new Tensor('int8', new Int8Array(BYTES.buffer)),
+};
+
 /** The output codes of all 256 input codes (index and entry are byte patterns) for a float32 function between them. */
 export function codeTable(x: Quantization, y: Quantization, compute: (value: number) => number): Uint8Array {
-  const [min, max] = codeRange(y.dtype);
+  const values = dequantizeTensor(ALL_CODES[x.dtype], x);
+  for (let byte = 0; byte < 256; byte++) values[byte] = compute(values[byte]);
   const table = new Uint8Array(256);
-  for (let byte = 0; byte < 256; byte++) {
-    const code = x.dtype === 'int8' ? (byte << 24) >> 24 : byte;
-    const value = fround(compute(dequantizeCode(code, x.scale, x.zeroPoint)));
-    table[byte] = quantizeCode(value, y.scale, y.zeroPoint, min, max);
-  }
+  quantizeInto(table, values, y);
   return table;
 }
 
@@ -100,10 +105,29 @@ export function quantizeTensor(
   dims: readonly number[],
   to: Pick<Quantization, 'scale' | 'zeroPoint'> & { dtype: CodeDType },
 ): Tensor {
-  const [min, max] = codeRange(to.dtype);
   const out = allocate(to.dtype, values.length);
-  for (let i = 0; i < out.length; i++) out[i] = quantizeCode(values[i], to.scale, to.zeroPoint, min, max);
+  quantizeInto(out, values, to);
   return new Tensor<DType>(to.dtype, out, dims);
+}
+
+/**
+ * quantizeCode() of each value, written out: loading a model makes many tables before the compiler has seen enough of
+ * them to inline anything.
+ */
+function quantizeInto(
+  out: { [index: number]: number },
+  values: Float32Array,
+  { scale, zeroPoint, dtype }: Pick<Quantization, 'scale' | 'zeroPoint'> & { dtype: CodeDType },
+): void {
+  const [min, max] = codeRange(dtype);
+  const low = min - zeroPoint;
+  const high = max - zeroPoint;
+  for (let i = 0; i < values.length; i++) {
+    const value = fround(values[i] / scale);
+    const bounded = value > low ? (value < high ? value : high) : low;
+    // The sum has no fraction bits left: to nearest, ties to even, for what 53 bits hold.
+    out[i] = bounded + NO_FRACTION - NO_FRACTION + zeroPoint;
+  }
 }
 
 /** uint8 parameters from a tensor's own range, which always includes 0. An empty or all-zero tensor gets scale 1. */
