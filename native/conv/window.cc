@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <type_traits>
 
 #include "program/step_reader.h"
 
@@ -23,16 +24,6 @@ std::vector<ptrdiff_t> axis_offsets(size_t out, size_t kernel, size_t stride, si
     }
   }
   return offsets;
-}
-
-/// For each output position of an axis, whether none of its `kernel` offsets is `outside`.
-std::vector<uint8_t> all_inside(const std::vector<ptrdiff_t>& offsets, size_t kernel,
-                                ptrdiff_t outside) {
-  std::vector<uint8_t> inside(kernel == 0 ? 0 : offsets.size() / kernel, 1);
-  for (size_t i = 0; i < offsets.size(); ++i) {
-    if (offsets[i] == outside) inside[i / kernel] = 0;
-  }
-  return inside;
 }
 
 }  // namespace
@@ -88,8 +79,13 @@ Window::Window(const Geometry& g, size_t element_bytes)
                        g.height, g.width * pixel_bytes, kOutside);
   columns_ = axis_offsets(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left,
                           g.width, pixel_bytes, kOutside);
-  row_inside_ = all_inside(rows_, g.kernel_height, kOutside);
-  column_inside_ = all_inside(columns_, g.kernel_width, kOutside);
+  const auto is_outside = [&](size_t column) {
+    const ptrdiff_t* const taps = columns_.data() + column * kernel_width_;
+    return std::find(taps, taps + kernel_width_, kOutside) != taps + kernel_width_;
+  };
+  while (inside_ < out_width_ && is_outside(inside_)) ++inside_;
+  inside_end_ = out_width_;
+  while (inside_end_ > inside_ && is_outside(inside_end_ - 1)) --inside_end_;
 
   line_columns_ = columns((out_width_ + phases_ - 1) / phases_);
   lines_.assign(phases_ * line_columns_, kOutside);
@@ -101,32 +97,49 @@ Window::Window(const Geometry& g, size_t element_bytes)
 
 void Window::resolve(const uint8_t* base, size_t first, size_t count, const uint8_t* outside,
                      const uint8_t** taps) const {
+  const size_t all_taps = kernel_height_ * kernel_width_;
   size_t column = first % out_width_;
-  size_t row = first / out_width_ % out_height_;
-  const uint8_t* image = base + first / out_width_ / out_height_ * image_bytes_;
-  for (size_t p = 0; p < count; ++p) {
-    const ptrdiff_t* rows = rows_.data() + row * kernel_height_;
-    const ptrdiff_t* columns = columns_.data() + column * kernel_width_;
-    const bool is_interior = row_inside_[row] && column_inside_[column];
+  size_t row = first / out_width_;
+  for (size_t done = 0; done < count; column = 0, ++row) {
+    const size_t pixels = std::min(count - done, out_width_ - column);
+    const uint8_t* const image = base + row / out_height_ * image_bytes_;
+    const ptrdiff_t* const rows = rows_.data() + row % out_height_ * kernel_height_;
+    const ptrdiff_t* const columns = columns_.data() + column * kernel_width_;
+    // Between the ends of a row no tap of a pixel can lie outside to the left or right.
+    const size_t inside = std::clamp(inside_, column, column + pixels) - column;
+    const size_t inside_end = std::clamp(inside_end_, column + inside, column + pixels) - column;
     for (size_t ky = 0; ky < kernel_height_; ++ky) {
-      const ptrdiff_t row_offset = rows[ky];
-      if (is_interior) {
-        const uint8_t* const image_row = image + row_offset;
-        for (size_t kx = 0; kx < kernel_width_; ++kx) *taps++ = image_row + columns[kx];
+      const uint8_t** const tap = taps + done * all_taps + ky * kernel_width_;
+      if (rows[ky] == kOutside) {
+        for (size_t p = 0; p < pixels; ++p) std::fill_n(tap + p * all_taps, kernel_width_, outside);
         continue;
       }
-      for (size_t kx = 0; kx < kernel_width_; ++kx) {
-        const bool inside = row_offset != kOutside && columns[kx] != kOutside;
-        *taps++ = inside ? image + row_offset + columns[kx] : outside;
+      const uint8_t* const image_row = image + rows[ky];
+      const auto resolve_end = [&](size_t from, size_t to) {
+        for (size_t p = from; p < to; ++p) {
+          for (size_t kx = 0; kx < kernel_width_; ++kx) {
+            const ptrdiff_t offset = columns[p * kernel_width_ + kx];
+            tap[p * all_taps + kx] = offset == kOutside ? outside : image_row + offset;
+          }
+        }
+      };
+      const auto resolve_inside = [&](auto width) {
+        for (size_t p = inside; p < inside_end; ++p) {
+          for (size_t kx = 0; kx < width; ++kx)
+            tap[p * all_taps + kx] = image_row + columns[p * width + kx];
+        }
+      };
+      resolve_end(0, inside);
+      if (kernel_width_ == 1) {
+        resolve_inside(std::integral_constant<size_t, 1>());
+      } else if (kernel_width_ == 3) {
+        resolve_inside(std::integral_constant<size_t, 3>());
+      } else {
+        resolve_inside(kernel_width_);
       }
+      resolve_end(inside_end, pixels);
     }
-    if (++column == out_width_) {
-      column = 0;
-      if (++row == out_height_) {
-        row = 0;
-        image += image_bytes_;
-      }
-    }
+    done += pixels;
   }
 }
 
@@ -138,15 +151,21 @@ void Window::resolve_columns(const uint8_t* base, size_t row, size_t first, size
       lines_.data() + first % phases_ * line_columns_ + first / phases_ * step_;
   const size_t height = kernel_height_;
   const size_t columns = this->columns(count);
+  // What lies outside is at the ends: between them nothing has to be asked.
+  size_t inside = 0;
+  while (inside < columns && line[inside] == kOutside) ++inside;
+  size_t inside_end = columns;
+  while (inside_end > inside && line[inside_end - 1] == kOutside) --inside_end;
+  std::fill_n(taps, inside * height, outside);
+  std::fill_n(taps + inside_end * height, (columns - inside_end) * height, outside);
   for (size_t ky = 0; ky < height; ++ky) {
-    const uint8_t** tap = taps + ky;
+    const uint8_t** const tap = taps + ky;
     if (rows[ky] == kOutside) {
-      for (size_t j = 0; j < columns; ++j) tap[j * height] = outside;
+      for (size_t j = inside; j < inside_end; ++j) tap[j * height] = outside;
       continue;
     }
     const uint8_t* const image_row = image + rows[ky];
-    for (size_t j = 0; j < columns; ++j)
-      tap[j * height] = line[j] == kOutside ? outside : image_row + line[j];
+    for (size_t j = inside; j < inside_end; ++j) tap[j * height] = image_row + line[j];
   }
 }
 

@@ -94,9 +94,9 @@ class Window {
   /// pixel i of a phase from its i * step_ on.
   std::vector<ptrdiff_t> lines_;
   size_t line_columns_ = 0;
-  /// By output row and column: whether all of its taps lie inside.
-  std::vector<uint8_t> row_inside_;
-  std::vector<uint8_t> column_inside_;
+  /// Output columns of which no tap can lie to the left or right of the image: the middle of a row.
+  size_t inside_ = 0;
+  size_t inside_end_ = 0;
 };
 
 }  // namespace q8
