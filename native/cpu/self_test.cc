@@ -185,6 +185,17 @@ std::vector<uint8_t> convolve(const KernelTable& table, const Product& product) 
   return out;
 }
 
+/// Every code looked up, and some more than whole vectors.
+std::vector<uint8_t> look_up(const VectorKernels& kernels) {
+  constexpr size_t kCodes = 256;
+  std::vector<uint8_t> x(2 * kCodes + 5);
+  for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<uint8_t>(i);
+  const std::vector<uint8_t> table = codes(Fill::kRandom, 1, kCodes);
+  std::vector<uint8_t> y(x.size());
+  kernels.lut(x.size(), x.data(), table.data(), y.data());
+  return y;
+}
+
 /// What is wrong with a form of the GEMM, or nothing.
 std::string test_gemm(const GemmKernels& gemm, const GemmKernels& reference,
                       const Product& product) {
@@ -220,6 +231,7 @@ std::string self_test(const KernelTable& table, const KernelTable& reference) {
     }
     if (convolve(table, product) != convolve(reference, product)) return "depthwise";
   }
+  if (look_up(*table.vector) != look_up(*reference.vector)) return "lookup";
   return {};
 }
 

@@ -74,13 +74,16 @@ Q8_TEST(levels_follow_features) {
 #if defined(__x86_64__) || defined(_M_X64)
   Q8_CHECK(choice(kAvx2 | kFma, nullptr) == "avx2", "AVX2");
   Q8_CHECK(choice(kAvx2, nullptr) == "scalar", "AVX2 without FMA");
-  Q8_CHECK(choice(decode_cpuid(ice_lake()), nullptr) == "avx512vnni", "Ice Lake");
+  Q8_CHECK(choice(decode_cpuid(ice_lake()), nullptr) == "avx512vbmi", "Ice Lake");
+  Q8_CHECK(choice(decode_cpuid(ice_lake()) & ~kAvx512Vbmi, nullptr) == "avx512vnni",
+           "Cascade Lake");
   Q8_CHECK(choice(decode_cpuid(skylake_server()), nullptr) == "avx512bw", "Skylake-SP");
   Q8_CHECK(choice(decode_cpuid(alder_lake()), nullptr) == "avxvnni", "Alder Lake");
-  Q8_CHECK(choice(kAvx2 | kFma, "avx512") ==
-               "Q8_ISA=\"avx512\" is not available. This build has: avx512vnni, avxvnni, avx512bw, "
-               "avx2, scalar. This CPU supports: avx2, scalar.",
-           choice(kAvx2 | kFma, "avx512"));
+  Q8_CHECK(
+      choice(kAvx2 | kFma, "avx512") ==
+          "Q8_ISA=\"avx512\" is not available. This build has: avx512vbmi, avx512vnni, avxvnni, "
+          "avx512bw, avx2, scalar. This CPU supports: avx2, scalar.",
+      choice(kAvx2 | kFma, "avx512"));
 #endif
 }
 

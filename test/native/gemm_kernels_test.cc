@@ -42,7 +42,7 @@ struct Form {
 std::vector<Form> runnable_forms() {
   std::vector<Form> forms;
   for (const Level& level : runnable_levels()) {
-    forms.push_back({level.name, level.gemm});
+    if (level.gemm != nullptr) forms.push_back({level.name, level.gemm});
     if (level.gemm_bounded != nullptr) {
       forms.push_back({level.name + " bounded", level.gemm_bounded});
     }

@@ -5,12 +5,12 @@
 #include "cpu/dispatch.h"
 
 #if defined(Q8_TEST_EMULATED)
-#define Q8_EMULATED_LEVEL(room, bounded, vector) \
-  namespace q8::room##_emulated {                \
-    extern const GemmKernels kGemm;              \
-    extern const GemmKernels kGemmBounded;       \
-    extern const ConvKernels kConv;              \
-    extern const VectorKernels kVector;          \
+#define Q8_EMULATED_LEVEL(room, gemm, bounded, conv, vector) \
+  namespace q8::room##_emulated {                            \
+    extern const GemmKernels kGemm;                          \
+    extern const GemmKernels kGemmBounded;                   \
+    extern const ConvKernels kConv;                          \
+    extern const VectorKernels kVector;                      \
   }
 #include "emulated_levels.inc"
 #undef Q8_EMULATED_LEVEL
@@ -22,8 +22,7 @@ namespace {
 const std::vector<Level>& emulated_levels() {
   static const std::vector<Level> levels = {
 #if defined(Q8_TEST_EMULATED)
-#define Q8_EMULATED_LEVEL(room, bounded, vector) \
-  {#room, &room##_emulated::kGemm, bounded, &room##_emulated::kConv, vector},
+#define Q8_EMULATED_LEVEL(room, gemm, bounded, conv, vector) {#room, gemm, bounded, conv, vector},
 #include "emulated_levels.inc"
 #undef Q8_EMULATED_LEVEL
 #endif

@@ -10,14 +10,14 @@
 
 namespace q8::test {
 
+/// Kernels that an emulated room has from another one are null: they are tested there.
 struct Level {
   /// That of the ISA, with " (emulated)" if it is.
   std::string name;
   const GemmKernels* gemm;
-  /// Null where the room has none.
+  /// Null also where there is none.
   const GemmKernels* gemm_bounded;
   const ConvKernels* conv;
-  /// Null where an emulated room has none of its own.
   const VectorKernels* vector;
 };
 

@@ -22,6 +22,11 @@ void tile_with_a_wrong_last_output(size_t rows, size_t cols, size_t k, const Til
   }
 }
 
+void lookup_with_a_wrong_last_code(size_t n, const uint8_t* x, const uint8_t* table, uint8_t* y) {
+  scalar().vector->lut(n, x, table, y);
+  y[n - 1] ^= 1;
+}
+
 void depthwise_with_a_wrong_output(const DepthwiseArgs& args) {
   scalar().conv->depthwise(args);
   static_cast<uint8_t*>(args.out)[args.channels - 1] ^= 1;
@@ -31,8 +36,11 @@ void depthwise_with_a_wrong_output(const DepthwiseArgs& args) {
 
 Q8_TEST(self_test_passes_every_level) {
   for (const Level& level : runnable_levels()) {
-    const KernelTable table = {level.name.c_str(), level.gemm, level.gemm_bounded, level.conv,
-                               nullptr};
+    KernelTable table = scalar();
+    if (level.gemm != nullptr) table.gemm = level.gemm;
+    if (level.conv != nullptr) table.conv = level.conv;
+    if (level.vector != nullptr) table.vector = level.vector;
+    table.gemm_bounded = level.gemm_bounded;
     const std::string mismatch = self_test(table, scalar());
     Q8_CHECK(mismatch.empty(), level.name + ": " + mismatch);
   }
@@ -48,6 +56,12 @@ Q8_TEST(self_test_names_what_differs) {
   table = scalar();
   table.gemm_bounded = &gemm;
   Q8_CHECK(self_test(table, scalar()) == "tile 4x16 of imul", self_test(table, scalar()));
+
+  VectorKernels vector = *scalar().vector;
+  vector.lut = lookup_with_a_wrong_last_code;
+  table = scalar();
+  table.vector = &vector;
+  Q8_CHECK(self_test(table, scalar()) == "lookup", self_test(table, scalar()));
 
   ConvKernels conv = *scalar().conv;
   conv.depthwise = depthwise_with_a_wrong_output;

@@ -64,4 +64,24 @@ Q8_TEST(qbinary_matches_scalar) {
   }
 }
 
+Q8_TEST(lut_looks_up) {
+  const VectorKernels& scalar = *find_supported_table("scalar")->vector;
+  for (const Level& level : runnable_levels()) {
+    if (level.vector == nullptr || level.vector == &scalar) continue;
+    Random random(12);
+    size_t wrong = 0;
+    for (int round = 0; round < 400; ++round) {
+      const size_t n = 1 + random.below(1000);
+      GuardedBuffer<uint8_t> x(n);
+      GuardedBuffer<uint8_t> y(n);
+      GuardedBuffer<uint8_t> table(256);
+      for (uint8_t& code : x) code = static_cast<uint8_t>(random.below(256));
+      for (uint8_t& code : table) code = static_cast<uint8_t>(random.below(256));
+      level.vector->lut(n, x.data(), table.data(), y.data());
+      for (size_t i = 0; i < n; ++i) wrong += y.data()[i] != table.data()[x.data()[i]];
+    }
+    Q8_CHECK(wrong == 0, level.name + ": " + std::to_string(wrong) + " codes differ");
+  }
+}
+
 }  // namespace q8::test
