@@ -84,4 +84,32 @@ Q8_TEST(lut_looks_up) {
   }
 }
 
+Q8_TEST(sum_rows_sums) {
+  for (const Level& level : runnable_levels()) {
+    if (level.vector == nullptr) continue;
+    Random random(13);
+    size_t wrong = 0;
+    for (int round = 0; round < 60; ++round) {
+      const size_t rows = 1 + random.below(round % 4 == 0 ? 1100 : 9);
+      const size_t channels = 1 + random.below(150);
+      const size_t stride = channels + random.below(3);
+      const uint8_t flip = round % 2 == 0 ? 0 : 0x80;
+      // Now and then the largest codes, which are the first to overflow.
+      const bool is_worst = round % 8 == 0;
+      GuardedBuffer<uint8_t> x((rows - 1) * stride + channels);
+      for (uint8_t& code : x)
+        code = is_worst ? 0xff ^ flip : static_cast<uint8_t>(random.below(256));
+      GuardedBuffer<int32_t> sum(channels);
+      for (int32_t& value : sum) value = 1000;
+      level.vector->sum_rows(rows, channels, stride, x.data(), flip, sum.data());
+      for (size_t c = 0; c < channels; ++c) {
+        int32_t wanted = 1000;
+        for (size_t r = 0; r < rows; ++r) wanted += x.data()[r * stride + c] ^ flip;
+        wrong += sum.data()[c] != wanted;
+      }
+    }
+    Q8_CHECK(wrong == 0, level.name + ": " + std::to_string(wrong) + " sums differ");
+  }
+}
+
 }  // namespace q8::test

@@ -177,16 +177,30 @@ void qbinary(BinaryKind kind, size_t n, const uint8_t* a, ptrdiff_t a_step,
 // --------------------------------------------------------------------------------------------------------------------
 // Pooling.
 
+/// So many codes cannot overflow a 16-bit sum.
+constexpr size_t kShortRows = 257;
+
+/// Columns few enough for their sums to stay in registers.
+template <size_t kColumns>
+void sum_columns(size_t rows, size_t stride, const uint8_t* x, uint8_t flip, int32_t* sum) {
+  for (size_t first = 0; first < rows; first += kShortRows) {
+    const size_t last = rows - first < kShortRows ? rows : first + kShortRows;
+    uint16_t part[kColumns] = {};
+    for (size_t r = first; r < last; ++r) {
+      for (size_t c = 0; c < kColumns; ++c)
+        part[c] = static_cast<uint16_t>(part[c] + static_cast<uint8_t>(x[r * stride + c] ^ flip));
+    }
+    for (size_t c = 0; c < kColumns; ++c)
+      sum[c] = static_cast<int32_t>(static_cast<uint32_t>(sum[c]) + part[c]);
+  }
+}
+
 void sum_rows(size_t rows, size_t channels, size_t stride, const uint8_t* x, uint8_t flip,
               int32_t* sum) {
-  for (size_t r = 0; r < rows; ++r) {
-    const uint8_t* row = x + r * stride;
-    Q8_INDEPENDENT
-    for (size_t c = 0; c < channels; ++c) {
-      sum[c] = static_cast<int32_t>(static_cast<uint32_t>(sum[c]) +
-                                    static_cast<uint32_t>(row[c] ^ flip));
-    }
-  }
+  size_t c = 0;
+  for (; c + 64 <= channels; c += 64) sum_columns<64>(rows, stride, x + c, flip, sum + c);
+  for (; c + 16 <= channels; c += 16) sum_columns<16>(rows, stride, x + c, flip, sum + c);
+  for (; c < channels; ++c) sum_columns<1>(rows, stride, x + c, flip, sum + c);
 }
 
 /// Calls body(first, count) for blocks of at most kColumnBlock columns.
