@@ -112,4 +112,29 @@ Q8_TEST(sum_rows_sums) {
   }
 }
 
+Q8_TEST(transpose_8_transposes) {
+  for (const Level& level : runnable_levels()) {
+    if (level.vector == nullptr) continue;
+    Random random(14);
+    size_t wrong = 0;
+    for (int round = 0; round < 300; ++round) {
+      const size_t rows = 1 + random.below(70);
+      const size_t cols = 1 + random.below(70);
+      const size_t x_stride = cols + random.below(3);
+      const size_t y_stride = rows + random.below(3);
+      GuardedBuffer<uint8_t> x((rows - 1) * x_stride + cols);
+      GuardedBuffer<uint8_t> y((cols - 1) * y_stride + rows);
+      for (uint8_t& code : x) code = static_cast<uint8_t>(random.below(256));
+      for (uint8_t& code : y) code = 0x5a;
+      level.vector->transpose_8(rows, cols, x.data(), x_stride, y.data(), y_stride);
+      for (size_t i = 0; i < y.size(); ++i) {
+        const size_t r = i % y_stride;
+        const uint8_t wanted = r < rows ? x.data()[r * x_stride + i / y_stride] : 0x5a;
+        wrong += y.data()[i] != wanted;
+      }
+    }
+    Q8_CHECK(wrong == 0, level.name + ": " + std::to_string(wrong) + " bytes differ");
+  }
+}
+
 }  // namespace q8::test

@@ -4,8 +4,9 @@
 /// file is included): a type V of kWidth floats, load, store, broadcast, add, div, fma, clamp (NaN
 /// stays), and the rows and panels of the GEMM tile that fit its registers. Table lookups use its
 /// `CodeLanes`: kWidth codes, 1 if it has nothing, and a Table that is made from 256 codes and maps
-/// kWidth codes at a time. Likewise `QBinaryLanes` maps kWidth codes of two operands of one type.
-/// Everything has internal linkage.
+/// kWidth codes at a time; transposition of bytes its `ByteLanes`: kWidth bytes, 1 if it has
+/// nothing, a type V of them, load, store, zip_low and zip_high. Likewise `QBinaryLanes` maps
+/// kWidth codes of two operands of one type. Everything has internal linkage.
 #pragma once
 
 #include "kernels/common/fma-inl.h"
@@ -738,6 +739,44 @@ inline void transpose(size_t rows, size_t cols, const T* x, size_t x_stride, T* 
   }
 }
 
+/// A square of bytes as wide as the room's vectors: rows i and i + kWidth / 2 are zipped, and
+/// again, until every byte has changed sides.
+template <class Lanes>
+inline void transpose_square(const uint8_t* x, size_t x_stride, uint8_t* y, size_t y_stride) {
+  constexpr size_t kWidth = Lanes::kWidth;
+  typename Lanes::V rows[kWidth];
+  typename Lanes::V zipped[kWidth];
+  for (size_t r = 0; r < kWidth; ++r) rows[r] = Lanes::load(x + r * x_stride);
+  for (size_t done = 1; done < kWidth; done *= 2) {
+    for (size_t r = 0; r < kWidth / 2; ++r) {
+      zipped[2 * r] = Lanes::zip_low(rows[r], rows[r + kWidth / 2]);
+      zipped[2 * r + 1] = Lanes::zip_high(rows[r], rows[r + kWidth / 2]);
+    }
+    for (size_t r = 0; r < kWidth; ++r) rows[r] = zipped[r];
+  }
+  for (size_t r = 0; r < kWidth; ++r) Lanes::store(y + r * y_stride, rows[r]);
+}
+
+template <class Lanes>
+void transpose_bytes(size_t rows, size_t cols, const uint8_t* x, size_t x_stride, uint8_t* y,
+                     size_t y_stride) {
+  constexpr size_t kWidth = Lanes::kWidth;
+  if constexpr (kWidth == 1) {
+    transpose(rows, cols, x, x_stride, y, y_stride);
+  } else {
+    const size_t square_rows = rows / kWidth * kWidth;
+    const size_t square_cols = cols / kWidth * kWidth;
+    for (size_t r = 0; r < square_rows; r += kWidth) {
+      for (size_t c = 0; c < square_cols; c += kWidth)
+        transpose_square<Lanes>(x + r * x_stride + c, x_stride, y + c * y_stride + r, y_stride);
+    }
+    transpose(square_rows, cols - square_cols, x + square_cols, x_stride,
+              y + square_cols * y_stride, y_stride);
+    transpose(rows - square_rows, cols, x + square_rows * x_stride, x_stride, y + square_rows,
+              y_stride);
+  }
+}
+
 /// Interleaves kRows dense rows, as many as an image has colours: compilers know this pattern,
 /// while blocks of the general transposition would be mostly empty.
 template <size_t kRows>
@@ -752,7 +791,7 @@ void transpose_8(size_t rows, size_t cols, const uint8_t* x, size_t x_stride, ui
                  size_t y_stride) {
   if (rows == y_stride && rows == 3) return interleave_rows<3>(cols, x, x_stride, y);
   if (rows == y_stride && rows == 4) return interleave_rows<4>(cols, x, x_stride, y);
-  transpose(rows, cols, x, x_stride, y, y_stride);
+  transpose_bytes<ByteLanes>(rows, cols, x, x_stride, y, y_stride);
 }
 void transpose_32(size_t rows, size_t cols, const uint32_t* x, size_t x_stride, uint32_t* y,
                   size_t y_stride) {

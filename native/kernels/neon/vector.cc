@@ -25,6 +25,16 @@ struct F32Lanes {
   }
 };
 
+/// Sixteen bytes, for transposing.
+struct ByteLanes {
+  static constexpr size_t kWidth = 16;
+  using V = uint8x16_t;
+  static V load(const uint8_t* p) { return vld1q_u8(p); }
+  static void store(uint8_t* p, V v) { vst1q_u8(p, v); }
+  static V zip_low(V a, V b) { return vzip1q_u8(a, b); }
+  static V zip_high(V a, V b) { return vzip2q_u8(a, b); }
+};
+
 /// TBL of 64 codes at a time; TBX leaves alone what lies outside of its rows.
 struct CodeLanes {
   static constexpr size_t kWidth = 16;

@@ -25,6 +25,10 @@ struct F32Lanes {
   }
 };
 
+struct ByteLanes {
+  static constexpr size_t kWidth = 1;
+};
+
 struct CodeLanes {
   static constexpr size_t kWidth = 1;
 };
