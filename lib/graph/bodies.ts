@@ -7,7 +7,7 @@ import { type Graph, type Node, subgraphsOf, Value } from './graph';
 /** The graph and all bodies inside it, outer ones first. */
 export function* graphsOf(graph: Graph): Generator<Graph, void, void> {
   yield graph;
-  for (const node of graph.nodes) for (const body of subgraphsOf(node)) yield* graphsOf(body);
+  for (const node of graph.bodyOwners) for (const body of subgraphsOf(node)) yield* graphsOf(body);
 }
 
 /** The nodes of {@link graphsOf}. */
@@ -23,7 +23,7 @@ export function inEveryGraph(graph: Graph, edit: (graph: Graph) => void): void {
 
 /** {@link inEveryGraph} without the graph itself. */
 export function inEveryBody(graph: Graph, edit: (body: Graph) => void): void {
-  for (const node of [...graph.nodes]) {
+  for (const node of [...graph.bodyOwners]) {
     for (const body of subgraphsOf(node)) isolated(body, () => inEveryGraph(body, edit));
   }
 }

@@ -168,6 +168,7 @@ export class Graph {
   readonly inputs: Value[] = [];
   readonly outputs: Value[] = [];
   readonly #nodes = new Set<Node>();
+  readonly #owners = new Set<Node>();
   /**
    * @internal The execution order as last computed, until an edit; never kept where there are bodies, which have edits of
    * their own.
@@ -201,6 +202,11 @@ export class Graph {
   /** The nodes, in insertion order; see {@link topologicalOrder} for execution order. Safe against edits while iterating a copy. */
   get nodes(): ReadonlySet<Node> {
     return this.#nodes;
+  }
+
+  /** The nodes that have bodies, which few models have: nearly every pass asks. */
+  get bodyOwners(): ReadonlySet<Node> {
+    return this.#owners;
   }
 
   opset(domain = ''): number {
@@ -259,6 +265,7 @@ export class Graph {
     }
     for (const value of node._inputs) if (value) addUse(value, node);
     this.#nodes.add(node);
+    if (subgraphsOf(node).length > 0) this.#owners.add(node);
     node._graph = this;
     this._order = null;
     return node;
@@ -267,6 +274,7 @@ export class Graph {
   /** Removes a node. Its outputs stay valid values without a producer; give them a new one or drop them. */
   removeNode(node: Node): void {
     if (!this.#nodes.delete(node)) return;
+    this.#owners.delete(node);
     node._graph = null;
     this._order = null;
     for (const value of node._inputs) if (value) dropUse(value, node);

@@ -1,14 +1,12 @@
 /** What several passes ask of a graph before they rewrite it, or do to it. */
-import { type Graph, type Node, subgraphsOf, type Value } from '../graph/graph';
+import type { Graph, Node, Value } from '../graph/graph';
 import { onnxCodeOf } from '../tensor/dtype';
 import type { Tensor } from '../tensor/tensor';
 
 /** Values that bodies of control-flow nodes take from this graph: whoever rewrites their producers would not see it. Linear. */
 export function capturedValues(graph: Graph): Set<Value> {
   const captured = new Set<Value>();
-  for (const node of graph.nodes) {
-    if (subgraphsOf(node).length > 0) for (const value of graph.capturedBy(node)) captured.add(value);
-  }
+  for (const node of graph.bodyOwners) for (const value of graph.capturedBy(node)) captured.add(value);
   return captured;
 }
 

@@ -82,10 +82,16 @@ export function sameQuantization(a: Quantization, b: Quantization): boolean {
 
 /** y = table[x] on byte patterns. */
 export function applyTable(x: Tensor, table: Uint8Array, dtype: QuantizedDType): Tensor {
+  if (x === ALL_CODES[x.type as QuantizedDType]) return tensorOfBytes(table, dtype);
   const codes = x.data as Uint8Array | Int8Array;
   const out = dtype === 'uint8' ? new Uint8Array(codes.length) : new Int8Array(codes.length);
   for (let i = 0; i < codes.length; i++) out[i] = table[codes[i] & 0xff];
   return new Tensor(dtype, out, x.dims);
+}
+
+function tensorOfBytes(bytes: Uint8Array, dtype: QuantizedDType): Tensor {
+  if (dtype === 'uint8') return new Tensor('uint8', bytes);
+  return new Tensor('int8', new Int8Array(bytes.buffer, bytes.byteOffset, bytes.length));
 }
 
 /** Elements of a quantized tensor as float32. */
