@@ -1,5 +1,5 @@
 /** Pad (ai.onnx 2, 11, 13, 18, 19, 21): adds (or, with negative counts, removes) elements at the ends of axes. */
-import type { Node } from '../graph/graph';
+import type { Node, Value } from '../graph/graph';
 import type { Tensor } from '../tensor/tensor';
 import { allocate, bytesOf, type DType } from '../tensor/dtype';
 import { defineOp, type QuantTrait } from './define-op';
@@ -47,6 +47,24 @@ function padsOf(
     ends[axis] = pads[i + axes.length];
   }
   return { begins, ends };
+}
+
+/**
+ * Mode, counts per axis and the number that is put around the input (of an input of `rank` axes). Undefined when any of
+ * them is computed at run time; `constant` gives inputs that are not.
+ */
+export function padding(
+  node: Node,
+  opset: number,
+  rank: number,
+  constant: (value: Value | null) => Tensor | undefined,
+): (Pads & { mode: Mode; value: number }) | undefined {
+  const pads = padsOf(node, opset, rank, (i) => constant(node.input(i)));
+  const given = opset >= 11 ? node.input(2) : null;
+  const tensor = given && constant(given);
+  if (!pads || (given && !tensor)) return undefined;
+  const value = tensor ? Number(tensor.data[0]) : opset < 11 ? node.attributes.float('value', 0) : 0;
+  return { ...pads, mode: modeOf(node), value };
 }
 
 /** Where each element of a padded axis comes from; -1 for the constant. */

@@ -18,6 +18,7 @@ import { fuseHardSwish } from './fuse-hard-swish';
 import { fuseIntegerProducts } from './fuse-integer-products';
 import { fuseLayerNorm } from './fuse-layer-norm';
 import { fuseMatmulBias } from './fuse-matmul-bias';
+import { fusePad } from './fuse-pad';
 import { fuseQdq } from './fuse-qdq';
 import { fuseSkipLayerNorm } from './fuse-skip-layer-norm';
 import { fuseSoftmaxGuard } from './fuse-softmax-guard';
@@ -115,7 +116,10 @@ export function* lowerInSlices(graph: Graph): Generator<void, void, void> {
   yield;
   foldConstants(graph, { dequantize: true, maxBytes: Number.POSITIVE_INFINITY });
   yield;
-  inEveryGraph(graph, fuseIntegerProducts);
+  inEveryGraph(graph, (each) => {
+    fusePad(each);
+    fuseIntegerProducts(each);
+  });
   yield;
   inEveryGraph(graph, fuseTables);
   yield;

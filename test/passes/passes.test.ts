@@ -16,6 +16,7 @@ import { fuseHardSwish } from '../../lib/passes/fuse-hard-swish';
 import { fuseLayerNorm } from '../../lib/passes/fuse-layer-norm';
 import { fuseSoftmaxGuard } from '../../lib/passes/fuse-softmax-guard';
 import { fuseMatmulBias } from '../../lib/passes/fuse-matmul-bias';
+import { fusePad } from '../../lib/passes/fuse-pad';
 import { fuseTables } from '../../lib/passes/fuse-tables';
 import { liftConstants } from '../../lib/passes/lift-constants';
 import { nameNodes } from '../../lib/passes/name-nodes';
@@ -67,6 +68,82 @@ describe('passes', () => {
     const sum = [c, d, e].reduce((a, v) => b.node('Add', [a, v]), x);
     const graph = check(b.outputs([sum], FLOAT), { x: noise([2]) }, liftConstants);
     assert.deepEqual(opsOf(graph), ['Add', 'Add', 'Add']);
+  });
+
+  describe('takes Pad into convolutions', () => {
+    /** Pad (value: number or none) -> Conv, of [1, 2, 6, 5]. */
+    function padded(pads: number[], attributes: Parameters<GraphBuilder['node']>[2] = {}, value?: number): Graph {
+      const b = new GraphBuilder();
+      const x = b.input('x', 'float32', [1, 2, 6, 5]);
+      const inputs = [
+        x,
+        b.constant('int64', pads),
+        ...(value === undefined ? [] : [b.constant('float32', [value], [])]),
+      ];
+      const y = b.node('Conv', [b.node('Pad', inputs), b.weights([3, 2, 3, 3])], attributes);
+      return b.outputs([y], FLOAT);
+    }
+    const feeds = { x: noise([1, 2, 6, 5]) };
+    const zeros = [0, 0, 1, 2, 0, 0, 0, 3];
+
+    it('with zeros, in addition to padding of their own', () => {
+      for (const attributes of [
+        {},
+        { pads: ints(1, 0, 2, 1) },
+        { auto_pad: { kind: 'string', value: 'VALID' } as const },
+      ]) {
+        assert.deepEqual(opsOf(check(padded(zeros, attributes), feeds, fusePad)), ['Conv']);
+        assert.deepEqual(opsOf(check(padded(zeros, attributes, 0), feeds, fusePad)), ['Conv']);
+      }
+    });
+
+    it('but not with numbers, along channels, negative counts, repeated edges or beside SAME padding', () => {
+      const same = { auto_pad: { kind: 'string', value: 'SAME_UPPER' } as const, strides: ints(2, 2) };
+      for (const graph of [padded(zeros, {}, 1), padded([0, 0, 1, -1, 0, 0, 0, 0]), padded(zeros, same)]) {
+        assert.deepEqual(opsOf(check(graph, feeds, fusePad)), ['Pad', 'Conv']);
+      }
+      const b = new GraphBuilder();
+      const x = b.input('x', 'float32', [1, 2, 6, 5]);
+      const edge = b.node('Pad', [x, b.constant('int64', zeros)], { mode: { kind: 'string', value: 'edge' } });
+      const graph = b.outputs([b.node('Conv', [edge, b.weights([3, 2, 3, 3])])], FLOAT);
+      assert.deepEqual(opsOf(check(graph, feeds, fusePad)), ['Pad', 'Conv']);
+    });
+
+    it('of codes, where it adds the zero point', () => {
+      for (const [value, left] of [
+        [7, ['QLinearConv']],
+        [0, ['Pad', 'QLinearConv']],
+      ] as const) {
+        const b = new GraphBuilder();
+        const x = b.input('x', 'uint8', [1, 2, 6, 5]);
+        const zero = b.constant('uint8', [7], []);
+        const pad = b.node('Pad', [x, b.constant('int64', zeros), b.constant('uint8', [value], [])]);
+        const scale = b.constant('float32', [0.1], []);
+        const w = b.constant(
+          'int8',
+          Array.from({ length: 54 }, (_, i) => ((i * 37) % 200) - 100),
+          [3, 2, 3, 3],
+        );
+        const y = b.node('QLinearConv', [pad, scale, zero, w, scale, b.constant('int8', [0], []), scale, zero]);
+        const graph = b.outputs([y], [{ dtype: 'uint8' }]);
+        const codes = new Tensor(
+          'uint8',
+          Uint8Array.from({ length: 60 }, (_, i) => (i * 91) % 256),
+          [1, 2, 6, 5],
+        );
+        assert.deepEqual(opsOf(check(graph, { x: codes }, fusePad, 0)), left);
+      }
+    });
+
+    it('and stays where others read it', () => {
+      const b = new GraphBuilder();
+      const x = b.input('x', 'float32', [1, 2, 6, 5]);
+      const pad = b.node('Pad', [x, b.constant('int64', zeros)]);
+      const y = b.node('Conv', [pad, b.weights([3, 2, 3, 3])]);
+      const graph = check(b.outputs([y, b.node('Relu', [pad])], [...FLOAT, ...FLOAT]), feeds, fusePad);
+      assert.deepEqual(opsOf(graph).sort(), ['Conv', 'Pad', 'Relu']);
+      assert.equal(graph.outputs[0].producer!.input(0), graph.inputs[0]);
+    });
   });
 
   it('folds shape arithmetic when the shape is known', () => {
