@@ -27,7 +27,7 @@ function absorb(graph: Graph, pad: Node, conv: Node): boolean {
   const rank = pad.input(0)?.type?.shape?.length;
   if (zero === undefined || !weights || !rank || rank < 3 || rank !== weights.dims.length) return false;
   const added = padding(pad, graph.opset(), rank, (value) => value?.constant);
-  if (!added || added.mode !== 'constant' || added.value !== zero) return false;
+  if (added?.mode !== 'constant' || added.value !== zero) return false;
   const { begins, ends } = added;
   if (begins[0] !== 0 || ends[0] !== 0 || begins[1] !== 0 || ends[1] !== 0) return false;
   if (begins.some((count) => count < 0) || ends.some((count) => count < 0)) return false;
