@@ -199,6 +199,13 @@ export interface WindowGeometry {
   dilationWidth: number;
   padTop: number;
   padLeft: number;
+  /** Of volumes only, then all of them: the axis in front of height. */
+  depth?: number;
+  outDepth?: number;
+  kernelDepth?: number;
+  strideDepth?: number;
+  dilationDepth?: number;
+  padFront?: number;
 }
 
 /**

@@ -20,7 +20,7 @@ export const AveragePool = defineOp({
     const { node } = context;
     const value = node.requiredInput(0);
     const shape = context.shape(value);
-    if (context.dtype(value) !== 'float32' || shape.length > 4) return false;
+    if (context.dtype(value) !== 'float32') return false;
     const window = resolveWindow(node, windowAttributes(node), shape.slice(2));
     const x = context.slot(value, 'nhwc');
     const y = context.output(node.output, 'nhwc');

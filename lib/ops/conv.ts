@@ -30,8 +30,7 @@ export const Conv = defineOp({
     const biasValue = node.input(2);
     const bias = context.constant(biasValue);
     const shape = context.shape(x);
-    if (context.dtype(x) !== 'float32' || w?.type !== 'float32' || shape.length > 4 || (biasValue && !bias))
-      return false;
+    if (context.dtype(x) !== 'float32' || w?.type !== 'float32' || (biasValue && !bias)) return false;
     const window = convolutionWindow(node, shape, w.dims);
     if (bias && bias.size !== w.dims[0]) throw modelError(node, `${w.dims[0]} elements`, 'the bias', bias.size);
     const group = groupOf(node);

@@ -101,7 +101,7 @@ export interface ElementwiseTrait extends TraitConditions {
 }
 
 /**
- * Physical order of a tensor in a program: 'row' = as ONNX writes it; 'nhwc' = channels last, for rank 3 and 4 values
+ * Physical order of a tensor in a program: 'row' = as ONNX writes it; 'nhwc' = channels last, for values of rank 3 to 5
  * [N, C, ...spatial] -> [N, ...spatial, C].
  */
 export type Layout = 'row' | 'nhwc';

@@ -40,8 +40,7 @@ export const MaxPool = defineOp({
     const shape = context.shape(value);
     const dtype = context.dtype(value);
     const wantsIndices = node.outputs[1] !== undefined && node.outputs[1] !== null;
-    if (shape.length > 4 || wantsIndices || (dtype !== 'float32' && dtype !== 'uint8' && dtype !== 'int8'))
-      return false;
+    if (wantsIndices || (dtype !== 'float32' && dtype !== 'uint8' && dtype !== 'int8')) return false;
     const window = resolveWindow(node, windowAttributes(node), shape.slice(2));
     const x = context.slot(value, 'nhwc');
     const y = context.output(node.output, 'nhwc');

@@ -39,7 +39,7 @@ export const QLinearAveragePool = defineOp({
     const shape = context.shape(value);
     const from = constantQuantization(context, 'X', 1, context.dtype(value));
     const to = constantQuantization(context, 'Y', 3, context.dtype(node.output));
-    if (!from || !to || shape.length > 4) return false;
+    if (!from || !to) return false;
     const window = resolveWindow(node, windowAttributes(node), shape.slice(2));
     const x = context.slot(value, 'nhwc');
     const y = context.output(node.output, 'nhwc');

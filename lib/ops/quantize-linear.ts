@@ -10,7 +10,7 @@ import { defineOp, type OpDefinition } from './define-op';
 import { axisOf, modelError, shapeAs } from './families/inference';
 import { forEachScaled } from './families/granularity';
 import { wantsNhwc } from './families/layout-preference';
-import { existingLayout, physicalAxis, physicalOrder } from './families/lowering';
+import { existingLayout, hasChannelsLast, physicalAxis, physicalOrder } from './families/lowering';
 import { quantizeCode, spread } from './families/quantization';
 import { split3 } from './families/strided';
 import { scalarOf, toDoubles } from './families/values';
@@ -52,7 +52,7 @@ export const QuantizeLinear = defineOp({
     const shape = context.shape(value);
     const rank = shape.length;
     const layout = existingLayout(context, value);
-    if (scale.size === 1 && layout === 'row' && (rank === 3 || rank === 4) && wantsNhwc(node.output)) {
+    if (scale.size === 1 && layout === 'row' && hasChannelsLast(rank) && wantsNhwc(node.output)) {
       context.emit({
         op: 'quantize_nhwc',
         x: context.slot(value, 'row').id,

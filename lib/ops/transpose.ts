@@ -2,7 +2,7 @@
 import type { Node } from '../graph/graph';
 import { defineOp } from './define-op';
 import { modelError } from './families/inference';
-import { existingLayout, isNative, logicalStrides, physicalOrder } from './families/lowering';
+import { existingLayout, hasChannelsLast, isNative, logicalStrides, physicalOrder } from './families/lowering';
 import { transpose } from './families/strided';
 
 function permutation(node: Node, rank: number): number[] {
@@ -31,7 +31,7 @@ export const Transpose = defineOp({
     const perm = permutation(node, rank);
     const layout = existingLayout(context, value);
     // The transpose between NCHW and NHWC only renames what lies in memory: no copy.
-    if (rank === 3 || rank === 4) {
+    if (hasChannelsLast(rank)) {
       const channelsLast = physicalOrder([...shape.keys()], 'nhwc').join();
       const channelsFirst = [0, rank - 1, ...shape.keys()]
         .slice(0, rank)

@@ -6,7 +6,7 @@ import type { BufferDType, Data, PackedWeights, ProgramBuffer, ProgramDescriptio
 import { Q8Error } from '../errors';
 import type { Node, Value } from '../graph/graph';
 import type { Layout, LowerContext, OpDefinition, Slot } from '../ops/define-op';
-import { ordersCoincide, physicalOrder, toNhwc } from '../ops/families/lowering';
+import { hasChannelsLast, ordersCoincide, physicalOrder, toNhwc } from '../ops/families/lowering';
 import type { DType } from '../tensor/dtype';
 import { sizeOf, stridesOf } from '../tensor/shape';
 import type { Tensor } from '../tensor/tensor';
@@ -173,7 +173,7 @@ export class Segment implements LowerContext {
     const found = this.#slots.get(value)?.[layout];
     if (found) return found;
     const rank = this.shape(value).length;
-    if (layout === 'nhwc' && rank !== 3 && rank !== 4) {
+    if (layout === 'nhwc' && !hasChannelsLast(rank)) {
       throw new Q8Error('ERR_Q8_INTERNAL', `Value "${value.name}" of rank ${rank} has no channels-last order.`);
     }
     const slot = this.#host.constant(value) ? this.#constantOf(value, layout) : this.#converted(value, layout);

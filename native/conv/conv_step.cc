@@ -40,7 +40,7 @@ class Conv final : public Step {
     const std::vector<float> bias = reader.optional_floats("bias", out_channels);
     if (!reader.ok()) return;
     window_ = Window(g, sizeof(float));
-    merges_rows_ = dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1;
+    merges_rows_ = dims.group == 1 && g.kernel_width > 1 && g.dilation_width == 1 && g.is_planar();
     zeros_.assign((merges_rows_ ? g.kernel_width : 1) * g.channels, 0.0f);
     // Each group's bias is padded to whole panels of its own.
     const size_t outputs = dims.group_outputs();

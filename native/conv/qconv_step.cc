@@ -124,7 +124,7 @@ class PaddedImage {
  public:
   /// Wide strides, dilations and paddings can make it far larger than the image.
   static bool is_small(const Geometry& g) {
-    if (g.pixels() == 0) return false;
+    if (g.pixels() == 0 || !g.is_planar()) return false;
     const size_t padded = checked_product({g.batch, g.reach_height(), g.reach_width(), g.channels});
     return padded / 4 <= g.input_elements() + kBlockBytes;
   }

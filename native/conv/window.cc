@@ -26,6 +26,32 @@ std::vector<ptrdiff_t> axis_offsets(size_t out, size_t kernel, size_t stride, si
   return offsets;
 }
 
+/// Rows of all slices.
+std::vector<ptrdiff_t> row_offsets(const Geometry& g, size_t row_bytes, ptrdiff_t outside) {
+  const Depth& d = g.depth;
+  const size_t height = g.height / std::max<size_t>(d.size, 1);
+  const size_t out = g.out_height / d.out;
+  const size_t kernel = g.kernel_height / d.kernel;
+  const std::vector<ptrdiff_t> slices = axis_offsets(
+      d.out, d.kernel, d.stride, d.dilation, d.pad_front, d.size, height * row_bytes, outside);
+  const std::vector<ptrdiff_t> rows = axis_offsets(out, kernel, g.stride_height, g.dilation_height,
+                                                   g.pad_top, height, row_bytes, outside);
+  std::vector<ptrdiff_t> offsets;
+  offsets.reserve(g.out_height * g.kernel_height);
+  for (size_t oz = 0; oz < d.out; ++oz) {
+    for (size_t oy = 0; oy < out; ++oy) {
+      for (size_t kz = 0; kz < d.kernel; ++kz) {
+        const ptrdiff_t slice = slices[oz * d.kernel + kz];
+        for (size_t ky = 0; ky < kernel; ++ky) {
+          const ptrdiff_t row = rows[oy * kernel + ky];
+          offsets.push_back(slice == outside || row == outside ? outside : slice + row);
+        }
+      }
+    }
+  }
+  return offsets;
+}
+
 }  // namespace
 
 Geometry Geometry::read(StepReader& reader) {
@@ -44,6 +70,19 @@ Geometry Geometry::read(StepReader& reader) {
   g.dilation_width = reader.size("dilationWidth", 1);
   g.pad_top = reader.size("padTop");
   g.pad_left = reader.size("padLeft");
+  if (!reader.is_null("depth")) {
+    g.depth.size = reader.size("depth");
+    g.depth.out = reader.size("outDepth");
+    g.depth.kernel = reader.size("kernelDepth", 1);
+    g.depth.stride = reader.size("strideDepth", 1);
+    g.depth.dilation = reader.size("dilationDepth", 1);
+    g.depth.pad_front = reader.size("padFront");
+    g.height = checked_product({g.depth.size, g.height});
+    g.out_height = checked_product({g.depth.out, g.out_height});
+    g.kernel_height = checked_product({g.depth.kernel, g.kernel_height});
+    if (g.height == SIZE_MAX || g.out_height == SIZE_MAX || g.kernel_height == SIZE_MAX)
+      reader.fail("a smaller volume", "depth");
+  }
   if (checked_product({g.batch, g.height, g.width, g.channels}) == SIZE_MAX)
     reader.fail("a smaller image", "height");
   if (checked_product({g.batch, g.out_height, g.out_width}) == SIZE_MAX)
@@ -57,8 +96,8 @@ Geometry Geometry::read(StepReader& reader) {
 }
 
 bool Geometry::is_pointwise() const {
-  return taps() == 1 && stride_height == 1 && stride_width == 1 && pad_top == 0 && pad_left == 0 &&
-         out_height == height && out_width == width;
+  return is_planar() && taps() == 1 && stride_height == 1 && stride_width == 1 && pad_top == 0 &&
+         pad_left == 0 && out_height == height && out_width == width;
 }
 
 Window::Window(const Geometry& g, size_t element_bytes)
@@ -75,8 +114,7 @@ Window::Window(const Geometry& g, size_t element_bytes)
   }
   if (g.pixels() == 0) return;
   const size_t pixel_bytes = g.channels * element_bytes;
-  rows_ = axis_offsets(g.out_height, g.kernel_height, g.stride_height, g.dilation_height, g.pad_top,
-                       g.height, g.width * pixel_bytes, kOutside);
+  rows_ = row_offsets(g, g.width * pixel_bytes, kOutside);
   columns_ = axis_offsets(g.out_width, g.kernel_width, g.stride_width, g.dilation_width, g.pad_left,
                           g.width, pixel_bytes, kOutside);
   const auto is_outside = [&](size_t column) {

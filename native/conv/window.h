@@ -13,7 +13,19 @@ namespace q8 {
 
 class StepReader;
 
-/// WindowGeometry of binding.d.ts.
+/// How the slices of a volume make up the rows of a Geometry.
+struct Depth {
+  size_t size = 1;
+  size_t out = 1;
+  size_t kernel = 1;
+  size_t stride = 1;
+  size_t dilation = 1;
+  size_t pad_front = 0;
+};
+
+/// WindowGeometry of binding.d.ts. A volume is an image with the rows of all its slices, and its
+/// kernel and output likewise: heights count them together. Strides, dilations and paddings of rows
+/// hold within a slice.
 struct Geometry {
   size_t batch = 0;
   size_t height = 0;
@@ -29,6 +41,7 @@ struct Geometry {
   size_t dilation_width = 1;
   size_t pad_top = 0;
   size_t pad_left = 0;
+  Depth depth;
 
   /// Reads and checks the properties of a step. The number of input elements, of output pixels and
   /// of taps fit size_t when the reader stays ok.
@@ -37,10 +50,12 @@ struct Geometry {
   size_t taps() const { return kernel_height * kernel_width; }
   size_t pixels() const { return batch * out_height * out_width; }
   size_t input_elements() const { return batch * height * width * channels; }
+  /// Whether there is one slice, so that row `oy` reads rows from oy * stride_height - pad_top on.
+  bool is_planar() const { return depth.size == 1 && depth.out == 1 && depth.kernel == 1; }
   /// Whether every output pixel is the input pixel of the same index.
   bool is_pointwise() const;
   /// First input row and column beyond what the windows reach, counted from the padded image's
-  /// origin.
+  /// origin; rows of planar geometries only.
   size_t reach_height() const {
     return (out_height - 1) * stride_height + (kernel_height - 1) * dilation_height + 1;
   }
@@ -49,7 +64,8 @@ struct Geometry {
   }
   /// Whether no tap lies outside of the image.
   bool is_interior() const {
-    return pad_top == 0 && pad_left == 0 && reach_height() <= height && reach_width() <= width;
+    return is_planar() && pad_top == 0 && pad_left == 0 && reach_height() <= height &&
+           reach_width() <= width;
   }
 };
 

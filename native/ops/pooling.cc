@@ -106,9 +106,16 @@ class Divisor {
     include_pad_ = reader.boolean("countIncludePad");
     const size_t bottom = reader.size("padBottom");
     const size_t right = reader.size("padRight");
+    const size_t back = reader.is_null("padBack") ? 0 : reader.size("padBack");
     if (!reader.ok() || !include_pad_ || g.pixels() == 0) return;
-    rows_ = counts(g.out_height, g.kernel_height, g.stride_height, g.dilation_height,
-                   g.pad_top + g.height + bottom);
+    const Depth& d = g.depth;
+    const std::vector<size_t> rows =
+        counts(g.out_height / d.out, g.kernel_height / d.kernel, g.stride_height, g.dilation_height,
+               g.pad_top + g.height / std::max<size_t>(d.size, 1) + bottom);
+    for (const size_t slices :
+         counts(d.out, d.kernel, d.stride, d.dilation, d.pad_front + d.size + back)) {
+      for (const size_t row : rows) rows_.push_back(slices * row);
+    }
     columns_ = counts(g.out_width, g.kernel_width, g.stride_width, g.dilation_width,
                       g.pad_left + g.width + right);
   }

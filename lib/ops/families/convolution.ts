@@ -181,8 +181,7 @@ export function checkChannels(node: Node, name: string, count: number, channels:
 
 /**
  * Emits an 8-bit convolution step. `xParameters` is the zero point of x, or what an earlier step computes: then `output` is
- * not requantized, and its scale is that of w. False when weights or their zero points are not constant, or the rank is
- * above 4.
+ * not requantized, and its scale is that of w. False when weights or their zero points are not constant.
  */
 export function lowerQConv(
   context: LowerContext,
@@ -196,7 +195,7 @@ export function lowerQConv(
   const zeroPointValue = node.input(inputs.wZeroPoint);
   const zeroPoint = context.constant(zeroPointValue);
   const xShape = context.shape(x);
-  if (!w || (zeroPointValue && !zeroPoint) || xShape.length > 4) return false;
+  if (!w || (zeroPointValue && !zeroPoint)) return false;
   const window = convolutionWindow(node, xShape, w.dims);
   const group = groupOf(node);
   const { zeros, key } = remember(w, [group, zeroPoint], () => weightKey(group, zeroPoint));
@@ -227,9 +226,9 @@ function weightKey(group: number, zeroPoint: Tensor | undefined): { zeros: Codes
   return { zeros, key: `conv/${group}/${zeros ? zeros.join() : ''}` };
 }
 
-/** Weight dims [M, C, KH, KW] of a 1-D or 2-D convolution. */
-export function planar(dims: readonly number[]): number[] {
-  return dims.length === 3 ? [dims[0], dims[1], 1, dims[2]] : [...dims];
+/** Weight dims [M, C, KH, KW]; the rows of a volume's kernel are those of all its slices. */
+export function planar([outChannels, channels, ...kernel]: readonly number[]): number[] {
+  return [outChannels, channels, sizeOf(kernel.slice(0, -1)), kernel[kernel.length - 1]];
 }
 
 /** Weights with output channels first, bias of int32. */

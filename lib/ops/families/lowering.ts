@@ -47,15 +47,20 @@ export function existingLayout(context: LowerContext, value: Value): Layout {
   return layouts.includes('nhwc') && !context.constant(value) ? 'nhwc' : 'row';
 }
 
-/** Whether NCHW and NHWC order the elements of a rank 3 or 4 shape in the same way. */
+/** Whether values of that rank have a channels-last order: batches of rows, images and volumes. */
+export function hasChannelsLast(rank: number): boolean {
+  return rank >= 3 && rank <= 5;
+}
+
+/** Whether channels first and last order the elements of a shape in the same way. */
 export function ordersCoincide(shape: readonly number[]): boolean {
-  return (shape.length === 3 || shape.length === 4) && (shape[1] === 1 || sizeOf(shape.slice(2)) === 1);
+  return hasChannelsLast(shape.length) && (shape[1] === 1 || sizeOf(shape.slice(2)) === 1);
 }
 
 /** The layout for an elementwise operator with broadcasting over `inputs`. */
 export function broadcastLayout(context: LowerContext, inputs: readonly Value[], shape: readonly number[]): Layout {
   const rank = shape.length;
-  if (rank !== 3 && rank !== 4) return 'row';
+  if (!hasChannelsLast(rank)) return 'row';
   const fits = inputs.every((value) => {
     const own = context.shape(value);
     return own.length === rank || sizeOf(own) === 1 || context.constant(value) !== undefined;
@@ -84,7 +89,7 @@ export function broadcastOperand(
   };
 }
 
-/** A rank 3 or 4 tensor with its channels moved last. */
+/** A tensor of rank 3 to 5 with its channels moved last. */
 export function toNhwc(tensor: Tensor): Tensor {
   return transpose(tensor, physicalOrder([...tensor.dims.keys()], 'nhwc'));
 }

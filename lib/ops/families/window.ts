@@ -146,29 +146,75 @@ export function toSpatialRank(window: Window, rank: number): Window {
   };
 }
 
-/** The native description of a 1-D or 2-D window over [batch, channels, ...spatial]. */
+/** The native description of a window over [batch, channels, ...spatial]. */
 export function windowGeometry(window: Window, batch: number, channels: number): WindowGeometry {
-  const { kernel, strides, dilations, padsBegin, input, output } = toSpatialRank(window, 2);
-  return {
-    batch,
-    height: input[0],
-    width: input[1],
+  const { axes, images } = nativeAxes(window);
+  const { kernel, strides, dilations, padsBegin, input, output } = axes;
+  const at = kernel.length - 2;
+  const geometry = {
+    batch: batch * images,
+    height: input[at],
+    width: input[at + 1],
     channels,
-    outHeight: output[0],
-    outWidth: output[1],
-    kernelHeight: kernel[0],
-    kernelWidth: kernel[1],
-    strideHeight: strides[0],
-    strideWidth: strides[1],
-    dilationHeight: dilations[0],
-    dilationWidth: dilations[1],
-    padTop: padsBegin[0],
-    padLeft: padsBegin[1],
+    outHeight: output[at],
+    outWidth: output[at + 1],
+    kernelHeight: kernel[at],
+    kernelWidth: kernel[at + 1],
+    strideHeight: strides[at],
+    strideWidth: strides[at + 1],
+    dilationHeight: dilations[at],
+    dilationWidth: dilations[at + 1],
+    padTop: padsBegin[at],
+    padLeft: padsBegin[at + 1],
+  };
+  if (at === 0) return geometry;
+  return {
+    ...geometry,
+    depth: input[0],
+    outDepth: output[0],
+    kernelDepth: kernel[0],
+    strideDepth: strides[0],
+    dilationDepth: dilations[0],
+    padFront: padsBegin[0],
   };
 }
 
-/** Paddings at the end of a 1-D or 2-D window, as the average pooling steps want them. */
-export function endPads(window: Window): { padBottom: number; padRight: number } {
-  const [padBottom, padRight] = toSpatialRank(window, 2).padsEnd;
-  return { padBottom, padRight };
+/** Paddings at the ends of a window, as the average pooling steps want them. */
+export function endPads(window: Window): { padBottom: number; padRight: number; padBack?: number } {
+  const { padsEnd } = nativeAxes(window).axes;
+  const at = padsEnd.length - 2;
+  const ends = { padBottom: padsEnd[at], padRight: padsEnd[at + 1] };
+  return at === 0 ? ends : { ...ends, padBack: padsEnd[0] };
+}
+
+/**
+ * A window with two axes, for which there are more kernels than for three, wherever that will do: slices of a volume that
+ * the window does not mix are images of their own, and pixels of a slice that it does not mix are one row.
+ */
+function nativeAxes(window: Window): { axes: Window; images: number } {
+  const axes = toSpatialRank(window, 3);
+  const { kernel, strides, padsBegin, padsEnd, input } = axes;
+  const mixes = kernel.map((size, i) => size !== 1 || strides[i] !== 1 || padsBegin[i] !== 0 || padsEnd[i] !== 0);
+  const each = (change: (list: readonly number[]) => number[]): Window => ({
+    kernel: change(axes.kernel),
+    strides: change(axes.strides),
+    dilations: change(axes.dilations),
+    padsBegin: change(axes.padsBegin),
+    padsEnd: change(axes.padsEnd),
+    input: change(axes.input),
+    output: change(axes.output),
+  });
+  if (!mixes[0]) return { axes: each(([, height, width]) => [height, width]), images: input[0] };
+  if (mixes[1] || mixes[2]) return { axes, images: 1 };
+  const rows = each(([depth]) => [depth, 1]);
+  return {
+    axes: {
+      ...rows,
+      padsBegin: [padsBegin[0], 0],
+      padsEnd: [padsEnd[0], 0],
+      input: [input[0], input[1] * input[2]],
+      output: [axes.output[0], input[1] * input[2]],
+    },
+    images: 1,
+  };
 }
