@@ -524,6 +524,21 @@ export interface BinaryStep {
   aStrides: number[];
   bStrides: number[];
 }
+/**
+ * float32 elementwise operators one after the other, each on the result of the one before and the first on x, in one pass
+ * over memory. An operand has the shape of y ('dense'), or is one row of `columns` elements that all rows of y read ('row'),
+ * or one number ('scalar').
+ */
+export interface ChainStep {
+  op: 'chain';
+  x: BufferId;
+  y: BufferId;
+  columns: number;
+  parts: ChainPart[];
+}
+export type ChainPart =
+  | { kind: UnaryKind; alpha: number; beta: number }
+  | { kind: BinaryStep['kind']; operand: BufferId; operandFirst: boolean; form: 'dense' | 'row' | 'scalar' };
 /** y = condition ? a : b, elementwise with broadcasting. condition is bool, the others have one dtype. */
 export interface WhereStep {
   op: 'where';
@@ -702,6 +717,7 @@ export type ProgramStep =
   | MatMulStep
   | UnaryStep
   | BinaryStep
+  | ChainStep
   | WhereStep
   | SoftmaxStep
   | ReduceStep

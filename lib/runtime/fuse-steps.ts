@@ -1,11 +1,14 @@
 /**
  * Joins steps of a program where one pass over memory can do the work of two: tables and binary operators on codes become
- * the finish of the convolution or product that makes the codes, concatenation becomes writing to parts of one buffer,
- * dequantization takes a change of layout along. Works on the finished list of steps, where layouts and shapes are settled.
+ * the finish of the convolution or product that makes the codes, float operators element by element become chains,
+ * concatenation becomes writing to parts of one buffer, dequantization takes a change of layout along. Works on the finished list of steps, where layouts and shapes are settled.
  * The results are the same bits.
  */
 import type {
+  BinaryStep,
   BufferId,
+  ChainPart,
+  ChainStep,
   ConcatStep,
   FinishSpec,
   LutStep,
@@ -15,6 +18,7 @@ import type {
   QConvStep,
   QGemmStep,
   StridedCopyStep,
+  UnaryStep,
 } from '../../binding';
 import type { Node } from '../graph/graph';
 import { sizeOf, stridesOf } from '../tensor/shape';
@@ -57,6 +61,11 @@ class Fuser {
 
   result(): Steps {
     const kept = [...this.#steps.keys()].filter((at) => this.#steps[at]);
+    for (const at of kept) {
+      const step = this.#steps[at]!;
+      if (step.op === 'chain' && step.columns === 0)
+        this.#steps[at] = { ...step, columns: Math.max(1, this.#buffers[step.y].elements) };
+    }
     return { steps: kept.map((at) => this.#steps[at]!), nodes: kept.map((at) => this.#nodes[at]) };
   }
 
@@ -74,6 +83,10 @@ class Fuser {
         break;
       case 'strided_copy':
         this.#dequantizeToRows(step, at);
+        break;
+      case 'unary':
+      case 'binary':
+        this.#chain(step, at);
         break;
     }
   }
@@ -179,6 +192,52 @@ class Fuser {
     this.#drop(step.x);
   }
 
+  /** The step, and the elementwise step or chain in front of it that it alone reads. */
+  #chain(step: UnaryStep | BinaryStep, at: number): void {
+    for (const next of this.#asChains(step)) {
+      const producer = next.x === step.y ? -1 : this.#soleProducer(next.x);
+      const source = producer < 0 ? undefined : this.#steps[producer];
+      if (source?.op !== 'unary' && source?.op !== 'binary' && source?.op !== 'chain') continue;
+      if (this.#buffers[source.y].elements !== this.#buffers[step.y].elements) continue;
+      const previous = source.op === 'chain' ? [source] : this.#asChains(source);
+      const [first] = previous.filter(({ columns }) => columns === 0 || next.columns === 0 || columns === next.columns);
+      if (!first || first.x === source.y) continue;
+      this.#steps[at] = {
+        op: 'chain',
+        x: first.x,
+        y: step.y,
+        columns: first.columns || next.columns,
+        parts: [...first.parts, ...next.parts],
+      };
+      this.#nodes[at] = [...this.#nodes[producer], ...this.#nodes[at]];
+      this.#steps[producer] = null;
+      this.#drop(next.x);
+      return;
+    }
+  }
+
+  /** The step as a chain of its own, from each side that has the shape of the result. Columns 0: of no matter yet. */
+  #asChains(step: UnaryStep | BinaryStep): ChainStep[] {
+    if (step.op === 'unary') {
+      const { kind, alpha, beta } = step;
+      return [{ op: 'chain', x: step.x, y: step.y, columns: 0, parts: [{ kind, alpha, beta }] }];
+    }
+    const { kind, a, b, y, shape } = step;
+    const [aForm, bForm] = [formOf(shape, step.aStrides), formOf(shape, step.bStrides)];
+    if (!aForm || !bForm || a === b) return [];
+    const from = (x: BufferId, part: Extract<ChainPart, { operand: BufferId }>): ChainStep => ({
+      op: 'chain',
+      x,
+      y,
+      columns: part.form === 'row' ? shape[shape.length - 1] : 0,
+      parts: [part],
+    });
+    return [
+      ...(aForm === 'dense' ? [from(a, { kind, operand: b, operandFirst: false, form: bForm })] : []),
+      ...(bForm === 'dense' ? [from(b, { kind, operand: a, operandFirst: true, form: aForm })] : []),
+    ];
+  }
+
   #finish(producer: number, spec: FinishSpec, at: number): void {
     const target = this.#steps[producer] as Producer;
     this.#drop(target.y);
@@ -221,6 +280,14 @@ class Fuser {
 
 function columnsOf(step: Producer): number {
   return step.op === 'qconv' ? step.outChannels : step.weights.n;
+}
+
+/** How an operand runs along a result of that shape; undefined when in another way than chains know. */
+function formOf(shape: readonly number[], strides: readonly number[]): 'dense' | 'row' | 'scalar' | undefined {
+  const dense = stridesOf(shape);
+  if (strides.every((stride, axis) => shape[axis] === 1 || stride === dense[axis])) return 'dense';
+  if (strides.every((stride, axis) => shape[axis] === 1 || stride === 0)) return 'scalar';
+  return repeatsRow(shape, strides, shape[shape.length - 1]) ? 'row' : undefined;
 }
 
 /** Whether an operand is one row of `columns` elements, the same for every row of the result. */

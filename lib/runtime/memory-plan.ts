@@ -25,6 +25,8 @@ function operandsOf(step: ProgramStep): BufferId[] {
       return [step.a, step.b];
     case 'where':
       return [step.condition, step.a, step.b];
+    case 'chain':
+      return [step.x, ...step.parts.flatMap((part) => ('operand' in part ? [part.operand] : []))];
     case 'layer_norm':
       return step.bias === null ? [step.x, step.scale] : [step.x, step.scale, step.bias];
     case 'concat':
@@ -49,6 +51,11 @@ function overwritable(step: ProgramStep): BufferId[] {
     case 'unary':
     case 'lut':
       return [step.x];
+    // x is read by the first operator only, unless it is an operand too, and every block of the result is stored last.
+    case 'chain':
+      return step.parts.some((part) => 'operand' in part && part.operand === step.x && part.form !== 'dense')
+        ? []
+        : [step.x];
     case 'binary':
     case 'qbinary': {
       const dense = stridesOf(step.shape);

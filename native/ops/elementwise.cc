@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
-/// Unary and binary float32 operators, binary operators on 8-bit codes, and the choice between two
-/// tensors.
+/// Unary and binary float32 operators and chains of them, binary operators on 8-bit codes, and the
+/// choice between two tensors.
+#include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <vector>
 
 #include "ops/broadcast.h"
 #include "ops/code_params.h"
@@ -52,13 +54,22 @@ constexpr Name<BinaryKind> kBinaryNames[] = {
 constexpr size_t kCodeBinaryKinds = 4;
 
 template <typename Kind>
-Kind read_kind(StepReader& reader, const Name<Kind>* names, size_t count) {
-  const std::string kind = reader.string("kind");
+bool find_kind(const std::string& name, const Name<Kind>* names, size_t count, Kind* kind) {
   for (size_t i = 0; i < count; ++i) {
-    if (kind == names[i].name) return names[i].kind;
+    if (name != names[i].name) continue;
+    *kind = names[i].kind;
+    return true;
   }
-  reader.fail("a known kind (not \"" + kind + "\")", "kind");
-  return names[0].kind;
+  return false;
+}
+
+template <typename Kind>
+Kind read_kind(StepReader& reader, const Name<Kind>* names, size_t count) {
+  const std::string name = reader.string("kind");
+  Kind kind = names[0].kind;
+  if (!find_kind(name, names, count, &kind))
+    reader.fail("a known kind (not \"" + name + "\")", "kind");
+  return kind;
 }
 
 class Unary final : public Step {
@@ -117,6 +128,110 @@ class Binary final : public Step {
   BufferId b_ = 0;
   BufferId y_ = 0;
   Broadcast<2> broadcast_;
+};
+
+/// Operators on blocks that stay in the first-level cache from the first to the last.
+class Chain final : public Step {
+ public:
+  explicit Chain(StepReader& reader) : kernels_(*reader.table().vector) {
+    columns_ = reader.size("columns", 1);
+    x_ = reader.input("x", kFloat, 0);
+    elements_ = reader.ok() ? reader.info(x_).elements : 0;
+    y_ = reader.output("y", kFloat, elements_);
+    if (elements_ % columns_ != 0) reader.fail("a divisor of the elements of x", "columns");
+    reader.for_objects("parts", [&](StepReader& part) { parts_.push_back(read_part(part)); });
+    if (parts_.empty()) reader.fail("at least one operator", "parts");
+  }
+
+  Status run(const RunContext& context) const override {
+    const size_t bytes = sizeof(float) * (2 + parts_.size());
+    const size_t rows = elements_ / columns_;
+    if (rows == 1) {
+      for_parts(context, columns_, bytes,
+                [&](size_t first, size_t count) { run_row(context, 0, first, count); });
+    } else {
+      for_parts(context, rows, columns_ * bytes, [&](size_t first, size_t count) {
+        for (size_t row = first; row < first + count; ++row) run_row(context, row, 0, columns_);
+      });
+    }
+    return {};
+  }
+
+ private:
+  static constexpr size_t kBlock = 1024;
+
+  struct Part {
+    bool is_unary = false;
+    UnaryKind unary = UnaryKind::kAbs;
+    float alpha = 0;
+    float beta = 0;
+    BinaryKind binary = BinaryKind::kAdd;
+    BufferId operand = 0;
+    bool operand_first = false;
+    /// Elements from one element of a row to the next, and from row to row.
+    ptrdiff_t step = 0;
+    size_t row_stride = 0;
+  };
+
+  Part read_part(StepReader& reader) const {
+    Part part;
+    if (reader.is_null("operand")) {
+      part.is_unary = true;
+      part.unary = read_kind(reader, kUnaryNames, std::size(kUnaryNames));
+      part.alpha = reader.bound("alpha");
+      part.beta = reader.bound("beta");
+      return part;
+    }
+    part.binary = read_kind(reader, kBinaryNames, std::size(kBinaryNames));
+    part.operand_first = reader.boolean("operandFirst");
+    const std::string form = reader.string("form");
+    if (form == "dense") {
+      part.row_stride = columns_;
+    } else if (form != "row" && form != "scalar") {
+      reader.fail("\"dense\", \"row\" or \"scalar\"", "form");
+    }
+    part.step = form == "scalar" ? 0 : 1;
+    part.operand = reader.input("operand", kFloat,
+                                form == "dense" ? elements_
+                                : form == "row" ? columns_
+                                                : 1);
+    return part;
+  }
+
+  void run_row(const RunContext& context, size_t row, size_t column, size_t count) const {
+    for (size_t end = column + count; column < end; column += kBlock)
+      run_block(context, row, column, std::min(kBlock, end - column));
+  }
+
+  /// The result is stored last: y may be the memory of x or of an operand.
+  void run_block(const RunContext& context, size_t row, size_t column, size_t count) const {
+    float between[kBlock];
+    const size_t at = row * columns_ + column;
+    const float* x = context.data<const float>(x_) + at;
+    for (size_t i = 0; i < parts_.size(); ++i) {
+      const Part& part = parts_[i];
+      float* const y = i + 1 == parts_.size() ? context.data<float>(y_) + at : between;
+      if (part.is_unary) {
+        kernels_.unary(part.unary, count, x, part.alpha, part.beta, y);
+      } else {
+        const float* operand = context.data<const float>(part.operand) + row * part.row_stride;
+        if (part.step != 0) operand += column;
+        if (part.operand_first) {
+          kernels_.binary(part.binary, count, operand, part.step, x, 1, y);
+        } else {
+          kernels_.binary(part.binary, count, x, 1, operand, part.step, y);
+        }
+      }
+      x = y;
+    }
+  }
+
+  const VectorKernels& kernels_;
+  BufferId x_ = 0;
+  BufferId y_ = 0;
+  size_t elements_ = 0;
+  size_t columns_ = 1;
+  std::vector<Part> parts_;
 };
 
 class QBinary final : public Step {
@@ -269,17 +384,13 @@ class Where final : public Step {
 }  // namespace
 
 bool binary_kind_on_codes(const std::string& name, BinaryKind* kind) {
-  for (size_t i = 0; i < kCodeBinaryKinds; ++i) {
-    if (name != kBinaryNames[i].name) continue;
-    *kind = kBinaryNames[i].kind;
-    return true;
-  }
-  return false;
+  return find_kind(name, kBinaryNames, kCodeBinaryKinds, kind);
 }
 
 std::unique_ptr<Step> make_unary(StepReader& reader) { return std::make_unique<Unary>(reader); }
 std::unique_ptr<Step> make_binary(StepReader& reader) { return std::make_unique<Binary>(reader); }
 std::unique_ptr<Step> make_qbinary(StepReader& reader) { return std::make_unique<QBinary>(reader); }
+std::unique_ptr<Step> make_chain(StepReader& reader) { return std::make_unique<Chain>(reader); }
 std::unique_ptr<Step> make_where(StepReader& reader) { return std::make_unique<Where>(reader); }
 
 }  // namespace q8

@@ -32,6 +32,7 @@ std::unique_ptr<Step> make_attention(StepReader& reader);
 std::unique_ptr<Step> make_unary(StepReader& reader);
 std::unique_ptr<Step> make_binary(StepReader& reader);
 std::unique_ptr<Step> make_qbinary(StepReader& reader);
+std::unique_ptr<Step> make_chain(StepReader& reader);
 std::unique_ptr<Step> make_where(StepReader& reader);
 // pooling.cc
 std::unique_ptr<Step> make_qglobal_average_pool(StepReader& reader);

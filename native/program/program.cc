@@ -24,6 +24,7 @@ constexpr StepKind kStepKinds[] = {
     {"attention", make_attention},
     {"average_pool", make_average_pool},
     {"binary", make_binary},
+    {"chain", make_chain},
     {"concat", make_concat},
     {"conv", make_conv},
     {"dequantize", make_dequantize},

@@ -397,6 +397,42 @@ describe('program: elementwise', () => {
     }
   });
 
+  it('chains have the bits of their operators one after the other', () => {
+    const random = new Random(23);
+    for (const [rows, columns] of [
+      [1, 5000],
+      [1, 1],
+      [3, 1024],
+      [7, 1500],
+      [40, 33],
+    ]) {
+      const size = rows * columns;
+      const [x, dense, row, scalar] = [size, size, columns, 1].map((length) => floats(length, random, 3));
+      const step = {
+        op: 'chain',
+        x: 0,
+        y: 4,
+        columns,
+        parts: [
+          { kind: 'add', operand: 2, operandFirst: false, form: 'row' },
+          { kind: 'sigmoid', alpha: 0, beta: 0 },
+          { kind: 'sub', operand: 3, operandFirst: true, form: 'scalar' },
+          { kind: 'mul', operand: 1, operandFirst: false, form: 'dense' },
+          { kind: 'div', operand: 0, operandFirst: true, form: 'dense' },
+        ],
+      } as const;
+      const y = () => new Float32Array(size);
+      const unary = runStep(
+        { op: 'unary', kind: 'sigmoid', x: 0, y: 1, alpha: 0, beta: 0 },
+        [x.map((v, i) => v + row[i % columns])],
+        y(),
+        'scalar',
+      );
+      const expected = unary.map((v, i) => fround(x[i] / fround(fround(scalar[0] - v) * dense[i])));
+      expectExact(step as unknown as ProgramStep, [x, dense, row, scalar], expected, `${rows} x ${columns}`);
+    }
+  });
+
   const BINARY = {
     add: (u: number, v: number) => u + v,
     sub: (u: number, v: number) => u - v,

@@ -105,4 +105,33 @@ describe('joined steps', () => {
     const steps = await stepsOf((b, x) => [b.real(b.conv(x, 1))], 'float32');
     assert.deepEqual(steps, ['strided_copy', 'qconv pointwise', 'dequantize_nchw']);
   });
+
+  describe('make chains of float operators', () => {
+    const row = (b: CodeGraph) => b.constant('float32', [1, -2, 3, -4, 5, -6, 7]);
+    const number = (b: CodeGraph, value: number) => b.constant('float32', [value], []);
+
+    it('with operands of every form, on either side', async () => {
+      const steps = await stepsOf((b, x) => {
+        const real = b.real(x);
+        const divided = b.node('Div', [number(b, 3), b.node('Abs', [b.node('Sub', [real, number(b, 0.01)])])]);
+        const added = b.node('Add', [b.node('Max', [divided, row(b)]), row(b)]);
+        return [b.node('Mul', [real, b.node('Relu', [added])])];
+      }, 'float32');
+      assert.deepEqual(steps, ['dequantize', 'chain']);
+    });
+
+    it('but not of what others read, or of operands that run otherwise', async () => {
+      const steps = await stepsOf((b, x) => {
+        const real = b.node('Relu', [b.real(x)]);
+        const columns = b.constant('float32', [1, 2, 3, 4, 5], [5, 1]);
+        return [b.node('Mul', [b.node('Abs', [real]), columns]), b.node('Add', [b.node('Neg', [real]), row(b)])];
+      }, 'float32');
+      assert.deepEqual(steps.sort(), ['binary', 'chain', 'dequantize', 'unary', 'unary']);
+      const seen = await stepsOf((b, x) => {
+        const inner = b.node('Relu', [b.real(x)]);
+        return [inner, b.node('Abs', [inner])];
+      }, 'float32');
+      assert.deepEqual(seen, ['dequantize', 'unary', 'unary']);
+    });
+  });
 });
