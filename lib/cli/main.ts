@@ -6,14 +6,18 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { Q8Error } from '../errors';
-import { addBench } from './commands/bench';
-import { addCompare } from './commands/compare';
-import { addCpuinfo } from './commands/cpuinfo';
-import { addInspect } from './commands/inspect';
-import { addQuantize } from './commands/quantize';
-import { addRun } from './commands/run';
 import { type CommandContext, GateError, UsageError } from './context';
 import { Terminal } from './ui/terminal';
+
+/** Loaded when asked for: `q8 cpuinfo` should not wait for the quantizer. In the order of --help. */
+const COMMANDS: Readonly<Record<string, () => (program: Command, context: CommandContext) => void>> = {
+  cpuinfo: () => (require('./commands/cpuinfo') as typeof import('./commands/cpuinfo')).addCpuinfo,
+  quantize: () => (require('./commands/quantize') as typeof import('./commands/quantize')).addQuantize,
+  run: () => (require('./commands/run') as typeof import('./commands/run')).addRun,
+  inspect: () => (require('./commands/inspect') as typeof import('./commands/inspect')).addInspect,
+  compare: () => (require('./commands/compare') as typeof import('./commands/compare')).addCompare,
+  bench: () => (require('./commands/bench') as typeof import('./commands/bench')).addBench,
+};
 
 interface GlobalOptions {
   json?: boolean;
@@ -42,12 +46,10 @@ export async function main(args: readonly string[], interrupt: AbortSignal): Pro
     },
     interrupt,
   };
-  addCpuinfo(program, context);
-  addQuantize(program, context);
-  addRun(program, context);
-  addInspect(program, context);
-  addCompare(program, context);
-  addBench(program, context);
+  // Global options take no values, so the command is the first other word. Help and mistakes need all of them.
+  const asked = args.find((arg) => !arg.startsWith('-')) ?? '';
+  for (const load of Object.hasOwn(COMMANDS, asked) ? [COMMANDS[asked]] : Object.values(COMMANDS))
+    load()(program, context);
   for (const command of program.commands) command.exitOverride().showHelpAfterError('(--help shows how it is used)');
 
   try {

@@ -1,6 +1,6 @@
 /** `q8 cpuinfo`: what the CPU offers, what q8 makes of it, and on request how fast that is. */
 import type { Command } from 'commander';
-import { type CpuInfo, cpuInfo } from '../../index';
+import { type CpuInfo, cpuInfo } from '../../kernels';
 import type { CommandContext } from '../context';
 import { formatPairs } from '../ui/table';
 import { formatCache } from '../ui/units';
