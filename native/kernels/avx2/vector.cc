@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/common/xmm-bytes-inl.h"
 #include "kernels/vector_kernels.h"
 
 namespace q8 {
@@ -26,16 +27,6 @@ struct F32Lanes {
   static V div(V a, V b) { return _mm256_div_ps(a, b); }
   /// Both instructions give their second operand when one is NaN.
   static V clamp(V v, V lo, V hi) { return _mm256_min_ps(hi, _mm256_max_ps(lo, v)); }
-};
-
-/// Sixteen bytes, for transposing.
-struct ByteLanes {
-  static constexpr size_t kWidth = 16;
-  using V = __m128i;
-  static V load(const uint8_t* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
-  static void store(uint8_t* p, V v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
-  static V zip_low(V a, V b) { return _mm_unpacklo_epi8(a, b); }
-  static V zip_high(V a, V b) { return _mm_unpackhi_epi8(a, b); }
 };
 
 /// VPSHUFB looks up the low four bits of a code and gives 0 where bit 7 is set. Running through the
