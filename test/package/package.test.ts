@@ -56,7 +56,7 @@ describe('the package', () => {
       'dist/index.d.ts',
       'dist/index.d.mts',
       'dist/cli/main.js',
-      'dist/onnx/onnx-proto.js',
+      'dist/ort-thread.js',
       `prebuilds/q8-${process.platform}-${process.arch}/node-napi-v8.node`,
     ];
     for (const path of wanted) assert.ok(paths.includes(path), `${path} is missing`);
