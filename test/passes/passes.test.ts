@@ -395,6 +395,17 @@ describe('passes', () => {
     });
   }
 
+  it('keeps a table of its own for what multiplies something else', () => {
+    const b = new GraphBuilder();
+    const parameters = [b.constant('float32', [1 / 256], []), b.constant('uint8', [3], [])];
+    const [x, y] = [b.input('x', 'uint8', [4]), b.input('y', 'uint8', [4])];
+    const gate = b.node('QLinearSigmoid', [x, ...parameters, ...parameters], {}, 'com.microsoft');
+    const inputs = [y, ...parameters, gate, ...parameters, ...parameters];
+    const graph = b.outputs([b.node('QLinearMul', inputs, {}, 'com.microsoft')], [{ dtype: 'uint8' }]);
+    const feeds = { x: new Tensor('uint8', [0, 3, 200, 255]), y: new Tensor('uint8', [255, 1, 77, 130]) };
+    assert.deepEqual(opsOf(check(graph, feeds, fuseTables, 0)), ['TableLookup', 'QLinearMul']);
+  });
+
   it('removes dead nodes and gives every node a name of its own', () => {
     const b = new GraphBuilder();
     const x = b.input('x', 'float32', [2]);
