@@ -28,9 +28,13 @@ export function defineQBinary(init: {
       const right = dequantizeTensor(b!, quantizationOf(node, 'B', bScale, bZero, b!.type));
       const c = quantizationOf(node, 'C', cScale, cZero, cZero?.type ?? a!.type);
       const shape = broadcastShapes([a!.dims, b!.dims], `node "${node.name}" (${node.op})`);
+      const values = new Float32Array(sizeOf(shape));
+      if (left.length === values.length && right.length === values.length) {
+        for (let i = 0; i < values.length; i++) values[i] = init.compute(left[i], right[i]);
+        return [quantizeTensor(values, shape, c)];
+      }
       const strides = [broadcastStrides(a!.dims, shape), broadcastStrides(b!.dims, shape)];
       const [stepA, stepB] = strides.map((s) => s[s.length - 1] ?? 0);
-      const values = new Float32Array(sizeOf(shape));
       const length = shape[shape.length - 1] ?? 1;
       forEachRow(shape, strides, (at, [rowA, rowB]) => {
         for (let i = 0; i < length; i++) values[at + i] = init.compute(left[rowA + i * stepA], right[rowB + i * stepB]);
