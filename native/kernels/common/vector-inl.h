@@ -201,6 +201,7 @@ void sum_rows(size_t rows, size_t channels, size_t stride, const uint8_t* x, uin
   size_t c = 0;
   for (; c + 64 <= channels; c += 64) sum_columns<64>(rows, stride, x + c, flip, sum + c);
   for (; c + 16 <= channels; c += 16) sum_columns<16>(rows, stride, x + c, flip, sum + c);
+  for (; c + 8 <= channels; c += 8) sum_columns<8>(rows, stride, x + c, flip, sum + c);
   for (; c < channels; ++c) sum_columns<1>(rows, stride, x + c, flip, sum + c);
 }
 
