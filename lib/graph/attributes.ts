@@ -26,7 +26,7 @@ const NO_BODIES: readonly Graph[] = [];
 
 export class Attributes {
   readonly #map: Map<string, Attribute>;
-  /** Found when first asked for, which every pass does of every node. */
+  /** Found when first asked for: several passes ask every node. */
   #bodies: readonly Graph[] | null = null;
   /** Name of the node, for messages. */
   readonly #where: string;

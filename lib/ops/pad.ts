@@ -1,5 +1,5 @@
 /** Pad (ai.onnx 2, 11, 13, 18, 19, 21): adds (or, with negative counts, removes) elements at the ends of axes. */
-import type { Node, Value } from '../graph/graph';
+import type { Node } from '../graph/graph';
 import type { Tensor } from '../tensor/tensor';
 import { allocate, bytesOf, type DType } from '../tensor/dtype';
 import { defineOp, type QuantTrait } from './define-op';
@@ -49,24 +49,6 @@ function padsOf(
   return { begins, ends };
 }
 
-/**
- * Mode, counts per axis and the number that is put around the input (of an input of `rank` axes). Undefined when any of
- * them is computed at run time; `constant` gives inputs that are not.
- */
-export function padding(
-  node: Node,
-  opset: number,
-  rank: number,
-  constant: (value: Value | null) => Tensor | undefined,
-): (Pads & { mode: Mode; value: number }) | undefined {
-  const pads = padsOf(node, opset, rank, (i) => constant(node.input(i)));
-  const given = opset >= 11 ? node.input(2) : null;
-  const tensor = given && constant(given);
-  if (!pads || (given && !tensor)) return undefined;
-  const value = tensor ? Number(tensor.data[0]) : opset < 11 ? node.attributes.float('value', 0) : 0;
-  return { ...pads, mode: modeOf(node), value };
-}
-
 /** Where each element of a padded axis comes from; -1 for the constant. */
 function sources(node: Node, size: number, begin: number, end: number, mode: Mode): Int32Array {
   const length = size + begin + end;
@@ -98,6 +80,14 @@ function paddedValue(node: Node): number | undefined {
   const value = node.input(2);
   if (value) return value.constant && Number(value.constant.data[0]);
   return node.attributes.float('value', 0);
+}
+
+/** What a Pad puts around a tensor of that rank: a number, so many times. Undefined in other modes, or when it is computed. */
+export function constantPadding(node: Node, opset: number, rank: number): (Pads & { value: number }) | undefined {
+  if (modeOf(node) !== 'constant') return undefined;
+  const pads = padsOf(node, opset, rank, (i) => node.input(i)?.constant);
+  const value = paddedValue(node);
+  return pads && value !== undefined ? { ...pads, value } : undefined;
 }
 
 const MOVES: QuantTrait = { kind: 'agnostic' };

@@ -7,7 +7,6 @@ import { sizeOf } from '../tensor/shape';
 import { Tensor } from '../tensor/tensor';
 import { defineOp } from './define-op';
 import { checkType } from './families/inference';
-import { hasChannelsLast } from './families/lowering';
 import { inferGlobalPooling } from './families/pooling';
 import { constantQuantization, quantizationOf, requantizeCode } from './families/quantization';
 import { refuseChannelsLast } from './q-linear-average-pool';
@@ -54,7 +53,7 @@ export const QLinearGlobalAveragePool = defineOp({
     const shape = context.shape(value);
     const from = constantQuantization(context, 'X', 1, context.dtype(value));
     const to = constantQuantization(context, 'Y', 3, context.dtype(node.output));
-    if (!from || !to || !hasChannelsLast(shape.length)) return false;
+    if (!from || !to) return false;
     const spatial = sizeOf(shape.slice(2));
     const x = context.slot(value, 'nhwc');
     const y = context.output(node.output, 'nhwc');

@@ -4,7 +4,7 @@
  */
 import type { Graph, Node } from '../graph/graph';
 import { windowAttributes } from '../ops/families/window';
-import { padding } from '../ops/pad';
+import { constantPadding } from '../ops/pad';
 import { capturedValues, isOp } from './matching';
 
 /** Needs ranks, so inference must have run. Linear. A Pad that others read as well stays for them. */
@@ -26,8 +26,8 @@ function absorb(graph: Graph, pad: Node, conv: Node): boolean {
   const zero = zeroOf(conv);
   const rank = pad.input(0)?.type?.shape?.length;
   if (zero === undefined || !weights || !rank || rank < 3 || rank !== weights.dims.length) return false;
-  const added = padding(pad, graph.opset(), rank, (value) => value?.constant);
-  if (added?.mode !== 'constant' || added.value !== zero) return false;
+  const added = constantPadding(pad, graph.opset(), rank);
+  if (added?.value !== zero) return false;
   const { begins, ends } = added;
   if (begins[0] !== 0 || ends[0] !== 0 || begins[1] !== 0 || ends[1] !== 0) return false;
   if (begins.some((count) => count < 0) || ends.some((count) => count < 0)) return false;

@@ -1,8 +1,8 @@
 /**
  * Joins steps of a program where one pass over memory can do the work of two: tables and binary operators on codes become
  * the finish of the convolution or product that makes the codes, float operators element by element become chains,
- * concatenation becomes writing to parts of one buffer, dequantization takes a change of layout along. Works on the finished list of steps, where layouts and shapes are settled.
- * The results are the same bits.
+ * concatenation becomes writing to parts of one buffer, dequantization takes a change of layout along. Works on the
+ * finished list of steps, where layouts and shapes are settled. The results are the same bits.
  */
 import type {
   BinaryStep,

@@ -120,6 +120,15 @@ describe('joined steps', () => {
       assert.deepEqual(steps, ['dequantize', 'chain']);
     });
 
+    it('over the memory of what they read last', async () => {
+      const steps = await stepsOf((b, x) => {
+        const real = b.real(x);
+        const product = b.node('Mul', [b.node('Relu', [b.node('Sub', [real, number(b, 0.5)])]), real]);
+        return [b.node('Transpose', [product], { perm: ints(0, 3, 1, 2) })];
+      }, 'float32');
+      assert.deepEqual(steps, ['dequantize', 'chain', 'strided_copy']);
+    });
+
     it('but not of what others read, or of operands that run otherwise', async () => {
       const steps = await stepsOf((b, x) => {
         const real = b.node('Relu', [b.real(x)]);

@@ -2,7 +2,6 @@
 import type { ReduceStep } from '../../../binding';
 import { sizeOf } from '../../tensor/shape';
 import { defineOp, type OpDefinition, type QuantTrait } from '../define-op';
-import { hasChannelsLast } from './lowering';
 import { inferGlobalPooling } from './pooling';
 import { fromDoubles, toDoubles } from './values';
 
@@ -35,7 +34,7 @@ export function defineGlobalPool(init: {
       const { node } = context;
       const value = node.requiredInput(0);
       const shape = context.shape(value);
-      if (context.dtype(value) !== 'float32' || !hasChannelsLast(shape.length)) return false;
+      if (context.dtype(value) !== 'float32') return false;
       const x = context.slot(value, 'nhwc');
       const y = context.output(node.output, 'nhwc');
       const axisSize = sizeOf(shape.slice(2));
