@@ -246,7 +246,7 @@ class WindowQConv final : public Step {
     segment_bytes_ = dims.group_channels;
     if (g.pixels() == 0) return;
     const PackedB& weights = conv_.weights->group(0);
-    const GemmKernels& kernels = weights.kernels();
+    const GemmKernels& kernels = weights.kernels(conv_.x_signed);
     flip_ = conv_.x_signed == kernels.a_signed ? 0 : 0x80;
     const bool can_follow = reads_segments(weights, dims.group_channels);
     const bool in_place = can_follow && kernels.a_in_place && flip_ == 0;

@@ -8,6 +8,10 @@
 #include <immintrin.h>
 #include <intrin.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -58,16 +62,31 @@ uint64_t read_xcr0() {
 #endif
 }
 
+/// For the whole process and for good. Before, the first use of a tile register would end it: 8 KiB
+/// more of state have to fit where threads keep theirs, also on stacks for signals.
+bool ask_for_tiles() {
+#if defined(__x86_64__) && defined(__linux__)
+  // ARCH_REQ_XCOMP_PERM of the data of tiles; spelled out because older headers lack them.
+  constexpr long kRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 CpuFeatures read_features() {
   CpuidWords words;
   words.leaf1_ecx = cpuid(1, 0).ecx;
   const CpuidLeaf leaf7 = cpuid(7, 0);
   words.leaf7_ebx = leaf7.ebx;
   words.leaf7_ecx = leaf7.ecx;
+  words.leaf7_edx = leaf7.edx;
   // EAX of leaf 7 is its highest sub-leaf.
   if (leaf7.eax >= 1) words.leaf71_eax = cpuid(7, 1).eax;
   const bool os_uses_xsave = bit(words.leaf1_ecx, 27);
   words.xcr0 = os_uses_xsave ? read_xcr0() : 0;
+  words.has_tile_permission = bit(words.leaf7_edx, 24) && ask_for_tiles();
   return decode_cpuid(words);
 }
 
@@ -122,6 +141,7 @@ constexpr FeatureName kFeatureNames[] = {
     {kAvx512DQ, "avx512dq"},
     {kAvx512Vnni, "avx512vnni"},
     {kAvx512Vbmi, "avx512vbmi"},
+    {kAmxInt8, "amxint8"},
     {kNeon, "neon"},
     {kNeonDot, "neondot"},
     {kNeonI8mm, "neoni8mm"},
@@ -146,6 +166,12 @@ CpuFeatures decode_cpuid(const CpuidWords& w) {
     if (bit(w.leaf7_ebx, 31)) features |= kAvx512VL;
     if (bit(w.leaf7_ecx, 1)) features |= kAvx512Vbmi;
     if (bit(w.leaf7_ecx, 11)) features |= kAvx512Vnni;
+    // XCR0: 17 configuration of tiles, 18 their data.
+    constexpr uint64_t kTileState = 0x60000;
+    if ((w.xcr0 & kTileState) == kTileState && w.has_tile_permission && bit(w.leaf7_edx, 24) &&
+        bit(w.leaf7_edx, 25)) {
+      features |= kAmxInt8;
+    }
   }
   return features;
 }

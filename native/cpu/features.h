@@ -20,6 +20,8 @@ enum CpuFeature : uint32_t {
   kAvx512DQ = 1u << 6,
   kAvx512Vnni = 1u << 7,
   kAvx512Vbmi = 1u << 8,
+  /// Includes AMX-TILE.
+  kAmxInt8 = 1u << 9,
   kNeon = 1u << 16,
   kNeonDot = 1u << 17,
   kNeonI8mm = 1u << 18,
@@ -32,10 +34,13 @@ struct CpuidWords {
   uint32_t leaf1_ecx = 0;
   uint32_t leaf7_ebx = 0;
   uint32_t leaf7_ecx = 0;
+  uint32_t leaf7_edx = 0;
   /// Leaf 7, sub-leaf 1.
   uint32_t leaf71_eax = 0;
   /// XCR0; 0 when the system does not enable XSAVE.
   uint64_t xcr0 = 0;
+  /// The process may use the tile registers, for which Linux wants to be asked.
+  bool has_tile_permission = false;
 };
 
 CpuFeatures decode_cpuid(const CpuidWords& words);

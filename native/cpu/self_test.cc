@@ -87,7 +87,7 @@ constexpr Product kProducts[] = {{Fill::kWorst, OutKind::kS32, false},
 
 enum class Rows { kPlain, kSegments };
 
-/// rows x kColumns, by strips and columns of one tile. bounded: of halved weights, which suit every
+/// rows x kColumns, by strips of one tile. bounded: of halved weights, which suit every
 /// form.
 std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
                               const Product& product, size_t rows, Rows form, bool bounded) {
@@ -97,7 +97,7 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
   if (bounded) {
     for (uint8_t& code : b) code = static_cast<uint8_t>(static_cast<int8_t>(code) / 2);
   }
-  const size_t panel_stride = round_up(depth, kernels.kr) * kPanelWidth;
+  const size_t panel_stride = kernels.padded_k(depth) * kPanelWidth;
   AlignedBuffer packed_b(kPaddedColumns / kPanelWidth * panel_stride);
   std::vector<int32_t> column_sum(kPaddedColumns);
   if (packed_b.data() == nullptr) return {};
@@ -112,7 +112,7 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
 
   const bool in_place = kernels.a_in_place && !kernels.a_signed;
   const size_t lda =
-      in_place ? depth : round_up(round_up(depth, kernels.kr) * kernels.a_element_bytes, 64);
+      in_place ? depth : round_up(kernels.padded_k(depth) * kernels.a_element_bytes, 64);
   AlignedBuffer packed_a(tile.mr * lda);
   std::vector<int32_t> row_sum(tile.mr);
   std::vector<const uint8_t*> source(tile.mr);
@@ -134,20 +134,16 @@ std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
       const size_t element_bytes = in_place ? 1 : kernels.a_element_bytes;
       segments[i] = first + i / kSegments * lda + i % kSegments * kSegment * element_bytes;
     }
-    for (size_t n = 0; n < kColumns; n += tile.nr) {
-      Epilogue e = stage.epilogue;
-      e.bias += n;
-      e.scale += n;
-      if (e.b_zero_point != nullptr) e.b_zero_point += n;
-      e.row_sum = row_sum.data();
-      TileA a_rows = {in_place ? source[0] : packed_a.data(), lda, nullptr, 0, 0};
-      if (form == Rows::kSegments) a_rows = {nullptr, 0, segments.data(), kSegments, kSegment};
-      const int8_t* panels =
-          reinterpret_cast<const int8_t*>(packed_b.data()) + n / kPanelWidth * panel_stride;
-      tile.run(live, std::min<size_t>(tile.nr, kColumns - n), depth, a_rows,
-               {panels, panel_stride, nullptr}, e, c.data() + (row * kColumns + n) * element,
-               kColumns);
-    }
+    if (kernels.enter != nullptr) kernels.enter(live);
+    Epilogue e = stage.epilogue;
+    e.row_sum = row_sum.data();
+    TileA a_rows = {in_place ? source[0] : packed_a.data(), lda, nullptr, 0, 0};
+    a_rows.is_padded = !in_place;
+    if (form == Rows::kSegments) a_rows = {nullptr, 0, segments.data(), kSegments, kSegment};
+    const int8_t* panels = reinterpret_cast<const int8_t*>(packed_b.data());
+    tile.run(live, kColumns, depth, a_rows, {panels, panel_stride, nullptr}, e,
+             c.data() + row * kColumns * element, kColumns);
+    if (kernels.leave != nullptr) kernels.leave();
   }
   return c;
 }
@@ -224,7 +220,8 @@ std::string test_gemm(const GemmKernels& gemm, const GemmKernels& reference,
 
 std::string self_test(const KernelTable& table, const KernelTable& reference) {
   for (const Product& product : kProducts) {
-    for (const GemmKernels* gemm : {table.gemm, table.gemm_bounded}) {
+    for (const GemmKernels* gemm :
+         {table.gemm, table.gemm_bounded, &table.gemm->for_a(/*is_signed=*/true)}) {
       if (gemm == nullptr) continue;
       std::string mismatch = test_gemm(*gemm, *reference.gemm, product);
       if (!mismatch.empty()) return mismatch;

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -19,8 +20,8 @@
 namespace q8 {
 namespace {
 
-/// Packed A of one block.
-constexpr size_t kABlockBytes = 128 * 1024;
+/// Packed A of one block has at least so much, and a quarter of a larger L2.
+constexpr size_t kMinABlockBytes = 128 * 1024;
 /// The same where a widened panel of B serves all of its strips: with the rows of C, to which every
 /// panel adds a few bytes, it stays in L1 if K is short.
 constexpr size_t kWideABlockBytes = 16 * 1024;
@@ -44,6 +45,8 @@ constexpr size_t kTasksPerThread = 3;
 constexpr size_t kLineBytes = 64;
 /// Rows this far apart fall into the same few cache sets.
 constexpr size_t kAliasBytes = 4096;
+/// Unaligned rows cost more than their packing from here on.
+constexpr size_t kMaxUnalignedRows = 4;
 /// Packed rows this far apart fall into an eighth of them.
 constexpr size_t kPackedAliasBytes = 512;
 constexpr size_t kMaxTileRows = 64;
@@ -53,6 +56,11 @@ constexpr size_t kMinWideStrips = 4;
 size_t chunk_bytes(size_t a_bytes) {
   static const size_t bytes = std::max(topology().l2_bytes / 8 * 5, kMinChunkBytes);
   return a_bytes < kShortABytes ? kShortChunkBytes : bytes;
+}
+
+size_t a_block_bytes() {
+  static const size_t bytes = std::max(topology().l2_bytes / 4, kMinABlockBytes);
+  return bytes;
 }
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
@@ -72,9 +80,31 @@ struct Scratch {
 };
 thread_local Scratch scratch;
 
+/// GemmKernels::enter and leave around the calls of a thread.
+class TileThread {
+ public:
+  explicit TileThread(const GemmKernels& kernels) : kernels_(kernels) {}
+  TileThread(const TileThread&) = delete;
+  TileThread& operator=(const TileThread&) = delete;
+  ~TileThread() {
+    if (rows_ != 0) kernels_.leave();
+  }
+
+  void enter(size_t rows) {
+    if (kernels_.enter == nullptr || rows == rows_) return;
+    kernels_.enter(rows);
+    rows_ = rows;
+  }
+
+ private:
+  const GemmKernels& kernels_;
+  size_t rows_ = 0;
+};
+
 /// What all tasks of a call share.
 struct Plan {
   const GemmCall* call;
+  const GemmKernels* kernels;
   const GemmTile* tile;
   size_t strips;
   /// Rows of a strip; the last one may have fewer.
@@ -93,7 +123,7 @@ struct Plan {
 
 /// The spare line keeps packed rows of K = 2048 and the like out of each other's cache sets.
 size_t packed_row_bytes(const GemmKernels& kernels, size_t k) {
-  const size_t bytes = round_up(round_up(k, kernels.kr) * kernels.a_element_bytes, kLineBytes);
+  const size_t bytes = round_up(kernels.padded_k(k) * kernels.a_element_bytes, kLineBytes);
   return bytes % kPackedAliasBytes == 0 ? bytes + kLineBytes : bytes;
 }
 
@@ -113,7 +143,7 @@ void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t
                 uint8_t* codes) {
   const RowSource& a = plan.call->a;
   const PackedB& b = *plan.call->b;
-  const GemmKernels& kernels = b.kernels();
+  const GemmKernels& kernels = *plan.kernels;
   if (a.table != nullptr) {
     kernels.pack_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, plan.flip, dst,
                    plan.lda, row_sum);
@@ -128,6 +158,7 @@ void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t
       uint8_t* const to = is_packed ? dst + r * plan.lda : codes + r * b.k();
       b.table().vector->quantize(b.k(), a.floats + (row + r) * (a.row_bytes / sizeof(float)),
                                  a.params[(row + r) * a.params_step], to);
+      if (is_packed) std::memset(to + b.k(), 0, kernels.padded_k(b.k()) - b.k());
       source[r] = to;
     }
     if (is_packed) return;
@@ -139,7 +170,7 @@ void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t
 void sum_strip(const Plan& plan, size_t row, size_t rows, int32_t* row_sum) {
   const RowSource& a = plan.call->a;
   const PackedB& b = *plan.call->b;
-  const SumAFn sum_a = b.kernels().sum_a;
+  const SumAFn sum_a = plan.kernels->sum_a;
   if (plan.segments) {
     return sum_a(rows, a.segments, a.segment_bytes, a.table + row * a.segments, row_sum);
   }
@@ -178,14 +209,14 @@ Status run_task(const Plan& plan, size_t index) {
   const size_t chunk_tiles =
       std::max<size_t>(chunk_bytes(call.m * b.k()) / std::max<size_t>(tile_bytes, 1), 1);
   size_t block_strips = last_strip - first_strip;
-  const GemmKernels& kernels = b.kernels();
+  const GemmKernels& kernels = *plan.kernels;
   const bool is_wide = kernels.wide != nullptr && plan.pack && &tile == kernels.tiles &&
                        block_strips >= kMinWideStrips;
   if (plan.pack) {
     // With one chunk a packed strip is read once, and best from L1.
     const size_t bytes = is_wide ? std::max(kWideABlockBytes, kMinWideBlockStrips * strip_bytes)
                          : last_tile - first_tile <= chunk_tiles ? 0
-                                                                 : kABlockBytes;
+                                                                 : a_block_bytes();
     block_strips = std::clamp<size_t>(bytes / std::max<size_t>(strip_bytes, 1), 1, block_strips);
   }
 
@@ -215,6 +246,7 @@ Status run_task(const Plan& plan, size_t index) {
     }
   }
 
+  TileThread tiles(kernels);
   uint8_t* const c = static_cast<uint8_t*>(call.c);
   const size_t element = output_bytes(call.epilogue.kind);
   for (size_t block = first_strip; block < last_strip; block += block_strips) {
@@ -226,6 +258,7 @@ Status run_task(const Plan& plan, size_t index) {
     a.segments = plan.segments || call.a.run_stride != 0 ? call.a.segments : 1;
     a.segment = call.a.segment_bytes;
     a.run_stride = call.a.run_stride;
+    a.is_padded = plan.pack;
     if (plan.pack) {
       for (size_t strip = block; strip < block_end; ++strip) {
         const size_t row = strip * plan.strip_rows;
@@ -260,19 +293,23 @@ Status run_task(const Plan& plan, size_t index) {
       // Copied once: where K is short, a copy for each strip would be felt.
       Epilogue chunk_epilogue = at(call.epilogue, chunk_column);
       TileA strip_a = a;
-      for (size_t strip = block; strip < block_end; ++strip) {
+      const size_t call_strips = tile.takes_blocks ? block_end - block : 1;
+      for (size_t strip = block; strip < block_end; strip += call_strips) {
         if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
         const size_t row = strip * plan.strip_rows;
-        const size_t rows = std::min(plan.strip_rows, call.m - row);
+        const size_t rows = std::min(call_strips * plan.strip_rows, call.m - row);
         if (plan.segments) {
           strip_a.source = call.a.table + row * call.a.segments;
         } else {
           strip_a.data = static_cast<const uint8_t*>(a.data) + (row - first_row) * plan.lda;
         }
         if (row_sum != nullptr) chunk_epilogue.row_sum = row_sum + (row - first_row);
+        tiles.enter(rows);
         // Here, where the tiles read the rows next.
-        if (plan.sum && chunk == first_tile)
-          sum_strip(plan, row, rows, row_sum + (row - first_row));
+        for (size_t i = 0; plan.sum && chunk == first_tile && i < rows; i += plan.strip_rows) {
+          sum_strip(plan, row + i, std::min(plan.strip_rows, rows - i),
+                    row_sum + (row + i - first_row));
+        }
         const auto multiply = [&](size_t from, size_t to, const int8_t* fetched) {
           const size_t column = from * tile.nr;
           TileB panels = b.panels(column / kPanelWidth);
@@ -296,7 +333,8 @@ Status run_task(const Plan& plan, size_t index) {
         if (strip == block && chunk_end < last_tile) {
           multiply(chunk, chunk_end, b.panels(chunk_end * tile.nr / kPanelWidth).data);
           start = chunk_end;
-        } else if (strip + 1 == last_strip && chunk_end == last_tile && call.next.data != nullptr) {
+        } else if (strip + call_strips == last_strip && chunk_end == last_tile &&
+                   call.next.data != nullptr) {
           const size_t bytes = std::min(call.next.size, kShortChunkBytes);
           start = std::min(chunk_end, chunk + bytes / std::max<size_t>(tile_bytes, 1));
           if (start != chunk) multiply(chunk, start, call.next.data);
@@ -321,11 +359,12 @@ Status run_gemm(const GemmCall& user_call) {
   GemmCall call = user_call;
   const PackedB& b = *call.b;
   if (call.m == 0 || b.n() == 0) return {};
-  const GemmKernels& kernels = b.kernels();
+  const GemmKernels& kernels = b.kernels(call.a.is_signed);
   call.epilogue.b_zero_point = b.zero_point();
 
   Plan plan;
   plan.call = &call;
+  plan.kernels = &kernels;
   plan.flip = call.a.is_signed == kernels.a_signed ? 0 : 0x80;
   plan.segments = call.a.table != nullptr && reads_segments(b, call.a.segment_bytes) &&
                   (call.a.is_canonical || (plan.flip == 0 && kernels.a_in_place));
@@ -336,9 +375,12 @@ Status run_gemm(const GemmCall& user_call) {
   plan.strips = ceil_div(call.m, plan.strip_rows);
   plan.tiles = ceil_div(b.n(), plan.tile->nr);
   const bool aliased = call.a.row_bytes % kAliasBytes == 0 && plan.strip_rows > 8;
+  const bool unaligned =
+      (reinterpret_cast<uintptr_t>(call.a.data) | call.a.row_bytes) % kernels.a_alignment != 0 &&
+      plan.strip_rows > kMaxUnalignedRows;
   plan.pack = !plan.segments && call.a.run_stride == 0 &&
               (call.a.table != nullptr || call.a.floats != nullptr || plan.flip != 0 ||
-               !kernels.a_in_place || (aliased && plan.tiles > 1));
+               !kernels.a_in_place || unaligned || (aliased && plan.tiles > 1));
   plan.sum = !plan.pack && b.zero_point() != nullptr;
   plan.lda = plan.pack       ? packed_row_bytes(kernels, b.k())
              : plan.segments ? b.k() * kernels.a_element_bytes

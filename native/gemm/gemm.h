@@ -49,8 +49,8 @@ class PackedB {
     return {reinterpret_cast<const int8_t*>(data_.data()), data_.size()};
   }
   const KernelTable& table() const { return *table_; }
-  /// What multiplies these weights: table().gemm or table().gemm_bounded.
-  const GemmKernels& kernels() const { return *kernels_; }
+  /// What multiplies these weights and A of that signedness: table().gemm or table().gemm_bounded.
+  const GemmKernels& kernels(bool a_signed = false) const { return kernels_->for_a(a_signed); }
   /// Share of rows that a PanelFix adds.
   double fix_share() const;
 
@@ -134,7 +134,8 @@ bool reads_segments(const PackedB& b, size_t segment);
 
 /// Whether products with b can take rows of canonical A as runs of this many elements in place.
 inline bool reads_runs(const PackedB& b, size_t segment) {
-  return b.kernels().a_in_place && segment % b.kernels().kr == 0;
+  const GemmKernels& kernels = b.kernels();
+  return kernels.a_in_place && kernels.k_multiple == 0 && segment % kernels.kr == 0;
 }
 
 }  // namespace q8

@@ -58,7 +58,7 @@ struct PackedB::Source {
 /// panels are incomplete.
 Status PackedB::pack_panels(const Source& source, size_t threads, bool* fits) {
   const GemmKernels& kernels = *kernels_;
-  const size_t steps = (k_ + kernels.kr - 1) / kernels.kr;
+  const size_t steps = kernels.padded_k(k_) / kernels.kr;
   panel_stride_ = steps * kernels.kr * kPanelWidth;
   const size_t panels = padded_n() / kPanelWidth;
   const size_t bytes = panels * panel_stride_;
@@ -147,9 +147,9 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
   packed.n_ = n;
   // A quarter of the address space keeps every sum and product below from wrapping.
   constexpr size_t kLimit = std::numeric_limits<size_t>::max() / 4;
-  constexpr size_t kMaxKr = 8;
+  constexpr size_t kMaxPadding = 64;
   if (k > kLimit / kPanelWidth || n > kLimit ||
-      (k != 0 && (n + kPanelWidth) > kLimit / (k + kMaxKr))) {
+      (k != 0 && (n + kPanelWidth) > kLimit / (k + kMaxPadding))) {
     return {Code::kOutOfMemory,
             "B of " + std::to_string(k) + "x" + std::to_string(n) + " does not fit into memory."};
   }
@@ -179,7 +179,7 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
 void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias,
                int32_t* folded) {
   const uint32_t za =
-      static_cast<uint32_t>(canonical_a(a_zero_point, a_signed, b.kernels().a_signed));
+      static_cast<uint32_t>(canonical_a(a_zero_point, a_signed, b.kernels(a_signed).a_signed));
   const uint32_t k_za = static_cast<uint32_t>(b.k()) * za;
   const int32_t* column_sum = b.column_sum();
   const int32_t* zero_point = b.zero_point();

@@ -8,16 +8,15 @@ namespace {
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
-/// Time of one K step of a tile in quarters of a multiply-add: the products, a quarter for each
-/// load of A, three for each of B, which comes from farther away, and a constant for the loop. Only
-/// the order of the results matters.
-constexpr size_t step_cost(size_t rows, size_t panels) {
-  return 4 * rows * panels + rows + 3 * panels + 8;
-}
+/// Time of one K step of a tile of vectors in quarters of a multiply-add: the products, a quarter
+/// for each load of A, three for each of B, which comes from farther away, and a constant for the
+/// loop. Only the order of the results matters.
+size_t step_cost(size_t rows, size_t panels) { return 4 * rows * panels + rows + 3 * panels + 8; }
 
 }  // namespace
 
 const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n, bool segments) {
+  const auto cost_of = kernels.step_cost != nullptr ? kernels.step_cost : step_cost;
   const GemmTile* best = kernels.tiles;
   size_t best_cost = SIZE_MAX;
   for (size_t i = 0; i < kernels.tile_count; ++i) {
@@ -25,8 +24,8 @@ const GemmTile& choose_tile(const GemmKernels& kernels, size_t m, size_t n, bool
     if (segments && !tile.takes_segments) continue;
     const size_t panels = ceil_div(n, kPanelWidth);
     const size_t tile_panels = tile.nr / kPanelWidth;
-    size_t cost = panels / tile_panels * step_cost(tile.mr, tile_panels);
-    if (panels % tile_panels != 0) cost += step_cost(tile.mr, panels % tile_panels);
+    size_t cost = panels / tile_panels * cost_of(tile.mr, tile_panels);
+    if (panels % tile_panels != 0) cost += cost_of(tile.mr, panels % tile_panels);
     cost *= ceil_div(m, tile.mr);
     if (cost < best_cost) {
       best_cost = cost;

@@ -10,9 +10,9 @@
 /// int32 bias per column by the driver; -zb*rowsum is added in the epilogue, only when some zb is
 /// not 0. All of it is arithmetic modulo 2^32.
 ///
-/// Packed B ("K{kr}N16"): panels of 16 columns; a panel is K/kr rows (K padded with zeros to kr), a
-/// row is 16 columns x kr consecutive k, as bytes [column][k]. Every tile width is a multiple of a
-/// panel.
+/// Packed B ("K{kr}N16"): panels of 16 columns; a panel is rows of 16 columns x kr consecutive k,
+/// as bytes [column][k]; K is padded with zeros to kr or, where a room's k_multiple is more, to
+/// that. Every tile width is a multiple of a panel.
 ///
 /// Bounded weights. Without VNNI the fastest multiply-add is VPMADDUBSW, which saturates sums of
 /// two products at 16 bits. A room may offer a second form that uses it; the driver chooses it only
@@ -52,6 +52,9 @@ struct Epilogue {
   float lo;
   float hi;
   int32_t zero_point;
+  /// kU8, kS8: scales are at least 0 and below 1, so that acc * scale fits int32. May be left
+  /// unset.
+  bool scales_below_one = false;
 };
 
 /// Rows of A for one tile. A row is one run of k elements or, if `segments` is more than 1, the
@@ -67,6 +70,8 @@ struct TileA {
   size_t segments;
   size_t segment;
   size_t run_stride = 0;
+  /// Each row goes on with zeros up to the next multiple of k_multiple.
+  bool is_padded = false;
 };
 
 /// What a panel of bounded weights lacks: `count` further rows of packed B, of which row i
@@ -87,10 +92,10 @@ struct TileB {
   ptrdiff_t ahead = 0;
 };
 
-/// C[rows x cols] = epilogue(A[rows x k] * B). 1 <= rows <= tile.mr; cols from 1 up: a call walks
-/// along all tiles of a strip of rows, which costs less than a call for each. In-place A is read
-/// exactly k bytes a row, never more. `c`: rows `ldc` ELEMENTS apart; exactly rows x cols elements
-/// are written. k may be 0 (the accumulators are then 0).
+/// C[rows x cols] = epilogue(A[rows x k] * B). 1 <= rows <= tile.mr, or more if it takes blocks;
+/// cols from 1 up: a call walks along all tiles of a strip of rows, which costs less than a call
+/// for each. In-place A is read exactly k bytes a row, never more. `c`: rows `ldc` ELEMENTS apart;
+/// exactly rows x cols elements are written. k may be 0 (the accumulators are then 0).
 using GemmTileFn = void (*)(size_t rows, size_t cols, size_t k, const TileA& a, const TileB& b,
                             const Epilogue& epilogue, void* c, size_t ldc);
 
@@ -102,6 +107,8 @@ struct GemmTile {
   /// Whether it takes rows as segments. Not where their pointers do not fit into registers, or
   /// where A must be packed.
   bool takes_segments;
+  /// Whether a call takes any number of rows and walks along them itself.
+  bool takes_blocks = false;
 };
 
 /// Where the multiply-add takes 16-bit operands, B is widened on load; a panel that several strips
@@ -115,7 +122,7 @@ struct WideTile {
 
 /// Gathers rows of A into packed form: row r is the concatenation of `segments` runs of
 /// `segment_bytes` bytes at source[r * segments + s]; each byte is xored with `flip` (0 or 0x80).
-/// Row r is written at dst + r * dst_stride (bytes), zero-padded to a multiple of kr elements. When
+/// Row r is written at dst + r * dst_stride (bytes), zero-padded to padded_k() elements. When
 /// row_sum is not null, row_sum[r] is the sum of the canonical row. Rooms whose tiles cannot read A
 /// in place may interleave the rows of a call; the whole stays within rows * dst_stride.
 using PackAFn = void (*)(size_t rows, size_t segments, size_t segment_bytes,
@@ -128,8 +135,8 @@ using SumAFn = void (*)(size_t rows, size_t segments, size_t segment, const uint
                         int32_t* row_sum);
 
 /// Packs `columns` (1..16) columns of B into one panel: element (k, n) of the source is b[k *
-/// stride_k + n * stride_n], xored with `flip`. Writes round_up(K, kr) * 16 bytes and the 16 column
-/// sums of canonical values (0 for absent columns).
+/// stride_k + n * stride_n], xored with `flip`. Writes padded_k() * 16 bytes and the 16 column sums
+/// of canonical values (0 for absent columns).
 using PackBPanelFn = void (*)(size_t k, size_t columns, const uint8_t* b, size_t stride_k,
                               size_t stride_n, uint8_t flip, int8_t* dst, int32_t* column_sum);
 
@@ -142,7 +149,7 @@ using FindUnboundedFn = size_t (*)(size_t steps, const int8_t* panel, uint32_t* 
 struct GemmKernels {
   /// The multiply-add, for cpuinfo: "vpdpbusd".
   const char* instruction;
-  /// Interleave of k in packed B, and multiple to which a packed row of A is padded.
+  /// Interleave of k in packed B.
   uint16_t kr;
   /// Bytes of an element of packed A: 1, or 2 where the tiles read int16.
   uint16_t a_element_bytes;
@@ -166,6 +173,29 @@ struct GemmKernels {
   FindUnboundedFn find_unbounded;
   /// Null where it brings nothing.
   const WideTile* wide = nullptr;
+  /// Multiple of k to which packed A and B are filled with zeros; 0 = kr.
+  uint16_t k_multiple = 0;
+  /// Where rows of A that are read in place should begin, or packing them pays.
+  uint16_t a_alignment = 1;
+  /// The same form, of the same packed B, for A of the other signedness; null if there is none.
+  const GemmKernels* signed_a = nullptr;
+  /// Time of one K step of `rows` rows and `panels` panels, in units of any size; null where tiles
+  /// are made of vectors.
+  size_t (*step_cost)(size_t rows, size_t panels) = nullptr;
+  /// Not null where a thread has to prepare for tiles: enter() before calls with so many rows, and
+  /// leave() behind the last call.
+  void (*enter)(size_t rows) = nullptr;
+  void (*leave)() = nullptr;
+
+  /// K as it is packed.
+  size_t padded_k(size_t k) const {
+    const size_t multiple = k_multiple != 0 ? k_multiple : kr;
+    return (k + multiple - 1) / multiple * multiple;
+  }
+  /// What takes A of that signedness as it is, if there is such a form, or *this.
+  const GemmKernels& for_a(bool is_signed) const {
+    return is_signed && signed_a != nullptr ? *signed_a : *this;
+  }
 };
 
 }  // namespace q8

@@ -307,6 +307,8 @@ void Columns::copy_scales(const OutputSpec& spec, size_t first, size_t count, si
     std::copy_n(from.begin() + static_cast<ptrdiff_t>(first), count, to->begin());
   };
   copy(spec.scale, &scale);
+  scales_below_one = std::all_of(scale.begin(), scale.end(),
+                                 [](float value) { return value >= 0.0f && value < 1.0f; });
   copy(spec.float_bias, &float_bias);
 }
 
@@ -319,6 +321,7 @@ Epilogue Columns::epilogue(const OutputSpec& spec) const {
   e.lo = spec.lo;
   e.hi = spec.hi;
   e.zero_point = spec.zero_point;
+  e.scales_below_one = scales_below_one;
   return e;
 }
 

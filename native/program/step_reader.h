@@ -130,6 +130,7 @@ struct Columns {
   std::vector<int32_t> bias;
   std::vector<float> scale;
   std::vector<float> float_bias;
+  bool scales_below_one = false;
 
   /// Columns [first, first + b.n()) of `spec` for a product with `b`; a_zero_point as the user gave
   /// it.

@@ -14,13 +14,23 @@ namespace {
 
 constexpr uint32_t bit(unsigned index) { return 1u << index; }
 
-/// A CPU with everything that q8 uses.
+/// AVX-512 with all that q8 uses of it.
 CpuidWords ice_lake() {
   CpuidWords w;
   w.leaf1_ecx = bit(28) | bit(27) | bit(12);
   w.leaf7_ebx = bit(5) | bit(16) | bit(17) | bit(30) | bit(31);
   w.leaf7_ecx = bit(1) | bit(11);
   w.xcr0 = 0xe7;
+  return w;
+}
+
+/// AMX, on a system that lets processes use it.
+CpuidWords sapphire_rapids() {
+  CpuidWords w = ice_lake();
+  w.leaf7_edx = bit(24) | bit(25);
+  w.leaf71_eax = bit(4);
+  w.xcr0 = 0x600e7;
+  w.has_tile_permission = true;
   return w;
 }
 
@@ -57,6 +67,13 @@ Q8_TEST(features_need_the_operating_system) {
   w = ice_lake();
   w.leaf71_eax = bit(4);
   Q8_CHECK((decode_cpuid(w) & kAvxVnni) != 0, "AVX-VNNI");
+  w = sapphire_rapids();
+  Q8_CHECK((decode_cpuid(w) & kAmxInt8) != 0, "AMX");
+  w.has_tile_permission = false;
+  Q8_CHECK((decode_cpuid(w) & kAmxInt8) == 0, "no permission for tiles");
+  w = sapphire_rapids();
+  w.xcr0 = 0xe7;
+  Q8_CHECK((decode_cpuid(w) & kAmxInt8) == 0, "tiles not saved");
   w = ice_lake();
   w.leaf7_ebx &= ~bit(16);
   Q8_CHECK((decode_cpuid(w) & avx512) == 0, "extensions without the foundation");
@@ -74,6 +91,14 @@ Q8_TEST(levels_follow_features) {
 #if defined(__x86_64__) || defined(_M_X64)
   Q8_CHECK(choice(kAvx2 | kFma, nullptr) == "avx2", "AVX2");
   Q8_CHECK(choice(kAvx2, nullptr) == "scalar", "AVX2 without FMA");
+#if defined(Q8_HAVE_amxint8)
+  const std::string with_amx = "amxint8, ";
+#else
+  const std::string with_amx;
+#endif
+  Q8_CHECK(choice(decode_cpuid(sapphire_rapids()), nullptr) ==
+               (with_amx.empty() ? "avx512vbmi" : "amxint8"),
+           "Sapphire Rapids");
   Q8_CHECK(choice(decode_cpuid(ice_lake()), nullptr) == "avx512vbmi", "Ice Lake");
   Q8_CHECK(choice(decode_cpuid(ice_lake()) & ~kAvx512Vbmi, nullptr) == "avx512vnni",
            "Cascade Lake");
@@ -81,8 +106,9 @@ Q8_TEST(levels_follow_features) {
   Q8_CHECK(choice(decode_cpuid(alder_lake()), nullptr) == "avxvnni", "Alder Lake");
   Q8_CHECK(
       choice(kAvx2 | kFma, "avx512") ==
-          "Q8_ISA=\"avx512\" is not available. This build has: avx512vbmi, avx512vnni, avxvnni, "
-          "avx512bw, avx2, scalar. This CPU supports: avx2, scalar.",
+          "Q8_ISA=\"avx512\" is not available. This build has: " + with_amx +
+              "avx512vbmi, avx512vnni, avxvnni, avx512bw, avx2, scalar. This CPU supports: avx2, "
+              "scalar.",
       choice(kAvx2 | kFma, "avx512"));
 #endif
 }

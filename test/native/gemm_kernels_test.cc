@@ -43,6 +43,9 @@ std::vector<Form> runnable_forms() {
   std::vector<Form> forms;
   for (const Level& level : runnable_levels()) {
     if (level.gemm != nullptr) forms.push_back({level.name, level.gemm});
+    if (level.gemm != nullptr && level.gemm->signed_a != nullptr) {
+      forms.push_back({level.name + " signed", level.gemm->signed_a});
+    }
     if (level.gemm_bounded != nullptr) {
       forms.push_back({level.name + " bounded", level.gemm_bounded});
     }
@@ -107,7 +110,7 @@ void check_tile(const Form& form, const GemmTile& tile, size_t rows, size_t cols
   const size_t stride_n = transposed ? k : 1;
 
   // Packed B and its column sums.
-  const size_t panel_stride = round_up(k, kernels.kr) * kPanelWidth;
+  const size_t panel_stride = kernels.padded_k(k) * kPanelWidth;
   const size_t panels = round_up(cols, kPanelWidth) / kPanelWidth;
   GuardedBuffer<int8_t> packed_b(panels * panel_stride);
   std::vector<int32_t> column_sum(panels * kPanelWidth);
@@ -121,7 +124,7 @@ void check_tile(const Form& form, const GemmTile& tile, size_t rows, size_t cols
   // A in place where the kernel allows it, else packed in segments.
   std::vector<int32_t> row_sum(rows);
   const bool in_place = kernels.a_in_place && flip_a == 0 && random.below(2) != 0;
-  const size_t packed_lda = round_up(k, kernels.kr) * kernels.a_element_bytes;
+  const size_t packed_lda = kernels.padded_k(k) * kernels.a_element_bytes;
   GuardedBuffer<uint8_t> packed_a(in_place ? 0 : rows * packed_lda);
   if (!in_place) {
     const size_t segments = k != 0 && k % 3 == 0 ? 3 : 1;
@@ -170,9 +173,16 @@ void check_tile(const Form& form, const GemmTile& tile, size_t rows, size_t cols
   epilogue.scale = scale.data();
   epilogue.float_bias = random.below(2) ? float_bias.data() : nullptr;
   const bool is_signed = epilogue.kind == OutKind::kS8;
-  epilogue.zero_point = static_cast<int32_t>(random.below(256)) - (is_signed ? 128 : 0);
-  epilogue.lo = static_cast<float>((is_signed ? -128 : 0) - epilogue.zero_point);
-  epilogue.hi = static_cast<float>((is_signed ? 127 : 255) - epilogue.zero_point);
+  int32_t least = is_signed ? -128 : 0;
+  int32_t most = is_signed ? 127 : 255;
+  if (random.below(3) != 0) epilogue.zero_point = least + static_cast<int32_t>(random.below(256));
+  if (random.below(4) == 0) {
+    least += static_cast<int32_t>(random.below(100));
+    most -= static_cast<int32_t>(random.below(100));
+  }
+  epilogue.lo = static_cast<float>(least - epilogue.zero_point);
+  epilogue.hi = static_cast<float>(most - epilogue.zero_point);
+  epilogue.scales_below_one = random.below(2) != 0;
 
   // The definition.
   const size_t ldc = cols + random.below(3);
@@ -231,10 +241,13 @@ void check_tile(const Form& form, const GemmTile& tile, size_t rows, size_t cols
   std::fill(c.begin(), c.end(), kUntouched);
   TileA tile_a = {in_place ? a.data() : packed_a.data(), in_place ? stride_a : packed_lda, nullptr,
                   0, 0};
+  tile_a.is_padded = !in_place;
   if (segment != 0) tile_a = {nullptr, 0, source.data(), k / segment, segment};
+  if (kernels.enter != nullptr) kernels.enter(rows);
   tile.run(rows, cols, k, tile_a,
            {packed_b.data(), panel_stride, has_fix ? fixes.panels.data() : nullptr}, epilogue,
            c.data(), ldc);
+  if (kernels.leave != nullptr) kernels.leave();
   size_t wrong = 0;
   for (size_t r = 0; r < rows; ++r) {
     for (size_t n = 0; n < ldc && (r * ldc + n) * element < c.size(); ++n) {
@@ -257,7 +270,8 @@ Q8_TEST(gemm_tiles_match_the_definition) {
     Random random(7);
     for (size_t t = 0; t < form.kernels->tile_count; ++t) {
       const GemmTile& tile = form.kernels->tiles[t];
-      for (size_t rows = 1; rows <= tile.mr; ++rows) {
+      const size_t most = tile.takes_blocks ? 2 * tile.mr + 1 : tile.mr;
+      for (size_t rows = 1; rows <= most; ++rows) {
         for (const size_t k : depths) {
           check_tile(form, tile, rows, tile.nr, k, random);
           check_tile(form, tile, rows, 1 + random.below(tile.nr), k, random);

@@ -14,7 +14,7 @@
 namespace {
 
 int run(const q8::GemmKernels& kernels, const q8::GemmTile& tile, size_t k, size_t times) {
-  const size_t depth = (k + kernels.kr - 1) / kernels.kr * kernels.kr;
+  const size_t depth = kernels.padded_k(k);
   const size_t lda = depth * kernels.a_element_bytes;
   // Whatever lies in the operands: the count does not depend on it.
   q8::AlignedBuffer a(tile.mr * lda);
@@ -26,11 +26,13 @@ int run(const q8::GemmKernels& kernels, const q8::GemmTile& tile, size_t k, size
   q8::Epilogue epilogue = {};
   epilogue.kind = q8::OutKind::kS32;
   epilogue.bias = bias.data();
+  if (kernels.enter != nullptr) kernels.enter(tile.mr);
   for (size_t i = 0; i < times; ++i) {
     tile.run(tile.mr, tile.nr, k, {a.data(), lda, nullptr, 0, 0},
              {reinterpret_cast<const int8_t*>(b.data()), depth * q8::kPanelWidth, nullptr},
              epilogue, c.data(), tile.nr);
   }
+  if (kernels.leave != nullptr) kernels.leave();
   return std::all_of(c.begin(), c.end(), [&](int32_t sum) { return sum == c[0]; }) ? 0 : 1;
 }
 
