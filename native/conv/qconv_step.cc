@@ -17,6 +17,7 @@
 #include "conv/packed_conv.h"
 #include "conv/window.h"
 #include "core/abort_flag.h"
+#include "cpu/topology.h"
 #include "gemm/tile_choice.h"
 #include "ops/finish.h"
 #include "ops/run_time_params.h"
@@ -25,8 +26,9 @@
 namespace q8 {
 namespace {
 
-/// Packed A (int16 at worst) of a block of pixels stays in the second-level cache.
-constexpr size_t kBlockBytes = 256 * 1024;
+/// Packed A (int16 at worst) of a block of pixels stays in the second-level cache: at least so much,
+/// and a quarter of a larger one.
+constexpr size_t kMinBlockBytes = 256 * 1024;
 constexpr size_t kMinBlockRows = 48;
 constexpr size_t kMaxBlockRows = 480;
 /// Up to this many bytes a tap is too short to be gathered on its own: copying the image with its
@@ -41,6 +43,11 @@ constexpr size_t kMinReadsPerCopy = 2;
 constexpr size_t kFinishBlockBytes = 128 * 1024;
 constexpr size_t kMinFinishRows = 128;
 constexpr size_t kMaxFinishRows = 1024;
+
+size_t block_bytes() {
+  static const size_t bytes = std::max(topology().l2_bytes / 4, kMinBlockBytes);
+  return bytes;
+}
 
 const Status& aborted() {
   static const Status status(Code::kAborted, "The run was aborted.");
@@ -126,7 +133,7 @@ class PaddedImage {
   static bool is_small(const Geometry& g) {
     if (g.pixels() == 0 || !g.is_planar()) return false;
     const size_t padded = checked_product({g.batch, g.reach_height(), g.reach_width(), g.channels});
-    return padded / 4 <= g.input_elements() + kBlockBytes;
+    return padded / 4 <= g.input_elements() + kMinBlockBytes;
   }
 
   PaddedImage() = default;
@@ -264,7 +271,7 @@ class WindowQConv final : public Step {
     const size_t row_bytes = in_place || canonical_copy_ ? segments_ * sizeof(void*) * 4
                                                          : dims.depth() * kernels.a_element_bytes;
     block_rows_ =
-        std::clamp(kBlockBytes / std::max<size_t>(row_bytes, 1), kMinBlockRows, kMaxBlockRows);
+        std::clamp(block_bytes() / std::max<size_t>(row_bytes, 1), kMinBlockRows, kMaxBlockRows);
   }
 
   const char* kernel() const override {

@@ -27,10 +27,10 @@ constexpr size_t kMinABlockBytes = 128 * 1024;
 constexpr size_t kWideABlockBytes = 16 * 1024;
 /// Strips beside which widening the panels anew for each block does not count.
 constexpr size_t kMinWideBlockStrips = 16;
-/// A chunk of B where A stays in L2 as well. Weights of a network come from memory in every run,
-/// and while the first strip passes over a chunk, the next one is fetched; the first has to be
-/// waited for, so it is short.
-constexpr size_t kShortChunkBytes = 128 * 1024;
+/// A chunk of B where A stays in L2 as well has at least so much, and an eighth of a larger L2.
+/// Weights of a network come from memory in every run, and while the first strip passes over a
+/// chunk, the next one is fetched; the first has to be waited for, so it is short.
+constexpr size_t kMinShortChunkBytes = 128 * 1024;
 constexpr size_t kShortABytes = 512 * 1024;
 /// Else a chunk has at least so much, and five eighths of a larger L2: what is left serves A and C.
 constexpr size_t kMinChunkBytes = 384 * 1024;
@@ -53,9 +53,14 @@ constexpr size_t kMaxTileRows = 64;
 /// Strips that pay for widening a panel of B.
 constexpr size_t kMinWideStrips = 4;
 
+size_t short_chunk_bytes() {
+  static const size_t bytes = std::max(topology().l2_bytes / 8, kMinShortChunkBytes);
+  return bytes;
+}
+
 size_t chunk_bytes(size_t a_bytes) {
   static const size_t bytes = std::max(topology().l2_bytes / 8 * 5, kMinChunkBytes);
-  return a_bytes < kShortABytes ? kShortChunkBytes : bytes;
+  return a_bytes < kShortABytes ? short_chunk_bytes() : bytes;
 }
 
 size_t a_block_bytes() {
@@ -335,7 +340,7 @@ Status run_task(const Plan& plan, size_t index) {
           start = chunk_end;
         } else if (strip + call_strips == last_strip && chunk_end == last_tile &&
                    call.next.data != nullptr) {
-          const size_t bytes = std::min(call.next.size, kShortChunkBytes);
+          const size_t bytes = std::min(call.next.size, short_chunk_bytes());
           start = std::min(chunk_end, chunk + bytes / std::max<size_t>(tile_bytes, 1));
           if (start != chunk) multiply(chunk, start, call.next.data);
         }
