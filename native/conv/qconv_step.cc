@@ -26,8 +26,8 @@
 namespace q8 {
 namespace {
 
-/// Packed A (int16 at worst) of a block of pixels stays in the second-level cache: at least so much,
-/// and a quarter of a larger one.
+/// Packed A (int16 at worst) of a block of pixels stays in the second-level cache: at least so
+/// much, and a quarter of a larger one.
 constexpr size_t kMinBlockBytes = 256 * 1024;
 constexpr size_t kMinBlockRows = 48;
 constexpr size_t kMaxBlockRows = 480;

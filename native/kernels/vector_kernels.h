@@ -69,6 +69,21 @@ struct FloatEpilogue {
   float hi;
 };
 
+/// Add, Sub or Mul of codes with one rounding: y = saturate(round_half_even(v)), where
+/// v = fma(a, a_factor, fma(b, b_factor, offset)) or, for a product,
+/// v = fma((a - a_zero) * (b - b_zero), a_factor, offset). Codes count as their type has them, both
+/// operands alike; |v| must stay below 2^31.
+struct FusedParams {
+  bool is_product;
+  bool is_signed;
+  bool y_signed;
+  float a_factor;
+  float b_factor;
+  float offset;
+  float a_zero;
+  float b_zero;
+};
+
 struct VectorKernels {
   // Quantization.
   void (*quantize)(size_t n, const float* x, const QuantizeParams& params, uint8_t* y);
@@ -87,6 +102,9 @@ struct VectorKernels {
   void (*qbinary)(BinaryKind kind, size_t n, const uint8_t* a, ptrdiff_t a_step,
                   const CodeParams& a_params, const uint8_t* b, ptrdiff_t b_step,
                   const CodeParams& b_params, const QuantizeParams& y_params, uint8_t* y);
+  /// Null where it would bring nothing.
+  void (*qbinary_fused)(size_t n, const uint8_t* a, const uint8_t* b, const FusedParams& params,
+                        uint8_t* y);
 
   // Pooling. `source` has one pointer per tap, each to `channels` elements.
   /// sum[c] += sum over rows of (x[row * stride + c] ^ flip), wrapping.

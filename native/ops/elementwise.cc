@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/broadcast.h"
+#include "ops/code_binary.h"
 #include "ops/code_params.h"
 #include "ops/finish.h"
 #include "ops/steps.h"
@@ -237,18 +238,19 @@ class Chain final : public Step {
 class QBinary final : public Step {
  public:
   explicit QBinary(StepReader& reader)
-      : kernels_(*reader.table().vector),
-        kind_(read_kind(reader, kBinaryNames, kCodeBinaryKinds)),
-        broadcast_(reader, {{{"a", "aStrides", kCodes, &a_}, {"b", "bStrides", kCodes, &b_}}},
+      : broadcast_(reader, {{{"a", "aStrides", kCodes, &a_}, {"b", "bStrides", kCodes, &b_}}},
                    kCodes, &y_) {
-    a_params_ =
+    const BinaryKind kind = read_kind(reader, kBinaryNames, kCodeBinaryKinds);
+    const CodeParams a_params =
         code_params(reader.dtype(a_), reader.scale("aScale"), reader.zero_point("aZeroPoint", a_));
-    b_params_ =
+    const CodeParams b_params =
         code_params(reader.dtype(b_), reader.scale("bScale"), reader.zero_point("bZeroPoint", b_));
-    y_params_ = quantize_params(reader.dtype(y_), reader.scale("yScale"),
-                                reader.zero_point("yZeroPoint", y_));
-    if (!reader.ok() || broadcast_.columns() == 0 || broadcast_.columns() > kLongestRepeated)
-      return;
+    const QuantizeParams y_params = quantize_params(reader.dtype(y_), reader.scale("yScale"),
+                                                    reader.zero_point("yZeroPoint", y_));
+    if (!reader.ok()) return;
+    operator_ = CodeBinary(*reader.table().vector, kind, a_params, b_params, y_params,
+                           reader.info(y_).elements);
+    if (broadcast_.columns() == 0 || broadcast_.columns() > kLongestRepeated) return;
     if (broadcast_.repeats(0)) repeated_ = 0;
     if (broadcast_.repeats(1)) repeated_ = 1;
   }
@@ -258,11 +260,11 @@ class QBinary final : public Step {
     const uint8_t* b = context.data<const uint8_t>(b_);
     uint8_t* y = context.data<uint8_t>(y_);
     if (repeated_ != kNone) return run_repeated(context, a, b, y);
-    broadcast_.for_rows(
-        context, kBytesPerCode, [&](const auto& offsets, size_t y_offset, size_t count) {
-          kernels_.qbinary(kind_, count, a + offsets[0], broadcast_.step(0), a_params_,
-                           b + offsets[1], broadcast_.step(1), b_params_, y_params_, y + y_offset);
-        });
+    broadcast_.for_rows(context, kBytesPerCode,
+                        [&](const auto& offsets, size_t y_offset, size_t count) {
+                          operator_.run(count, a + offsets[0], broadcast_.step(0), b + offsets[1],
+                                        broadcast_.step(1), y + y_offset);
+                        });
     return {};
   }
 
@@ -289,23 +291,18 @@ class QBinary final : public Step {
                                 for (size_t done = columns; done < count; done *= 2)
                                   std::memcpy(copies + done, copies, std::min(done, count - done));
                                 x[repeated_] = copies;
-                                kernels_.qbinary(kind_, count, x[0], 1, a_params_, x[1], 1,
-                                                 b_params_, y_params_, y + y_offset);
+                                operator_.run(count, x[0], 1, x[1], 1, y + y_offset);
                               });
     return {};
   }
 
-  const VectorKernels& kernels_;
-  BinaryKind kind_;
+  CodeBinary operator_;
   BufferId a_ = 0;
   BufferId b_ = 0;
   BufferId y_ = 0;
   Broadcast<2> broadcast_;
   /// The operand that all pixels share, if short.
   size_t repeated_ = kNone;
-  CodeParams a_params_ = {};
-  CodeParams b_params_ = {};
-  QuantizeParams y_params_ = {};
 };
 
 /// y[i] = flags[i * flag_step] ? a[i * a_step] : b[i * b_step].

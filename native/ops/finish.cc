@@ -43,19 +43,23 @@ Finish Finish::read(StepReader& reader, size_t rows, size_t columns, BufferId y)
       finish.parts_.push_back(std::move(part));
       return;
     }
-    if (!binary_kind_on_codes(kind, &part.kind)) part_reader.fail("a known kind", "kind");
+    BinaryKind binary_kind = BinaryKind::kAdd;
+    if (!binary_kind_on_codes(kind, &binary_kind)) part_reader.fail("a known kind", "kind");
     part.operand_first = part_reader.boolean("operandFirst");
     const bool repeats = part_reader.boolean("operandRepeats");
     part.operand_stride = repeats ? 0 : columns;
     part.operand =
         part_reader.input("operand", kCodes, repeats ? columns : checked_product({rows, columns}));
-    part.codes =
+    const CodeParams codes =
         code_params(dtype, part_reader.scale("scale"), part_reader.zero_point("zeroPoint", y));
-    part.operand_params =
+    const CodeParams operand =
         code_params(part_reader.dtype(part.operand), part_reader.scale("operandScale"),
                     part_reader.zero_point("operandZeroPoint", part.operand));
-    part.result = quantize_params(dtype, part_reader.scale("yScale"),
-                                  part_reader.zero_point("yZeroPoint", y));
+    const QuantizeParams result = quantize_params(dtype, part_reader.scale("yScale"),
+                                                  part_reader.zero_point("yZeroPoint", y));
+    if (!part_reader.ok()) return;
+    part.binary = CodeBinary(*finish.kernels_, binary_kind, part.operand_first ? operand : codes,
+                             part.operand_first ? codes : operand, result, rows * columns);
     finish.parts_.push_back(std::move(part));
   });
   return finish;
@@ -78,11 +82,9 @@ void Finish::apply(const RunContext& context, size_t row, size_t rows, size_t co
       }
       const uint8_t* other = operand + r * part.operand_stride;
       if (part.operand_first) {
-        kernels_->qbinary(part.kind, count, other, 1, part.operand_params, codes, 1, part.codes,
-                          part.result, codes);
+        part.binary.run(count, other, 1, codes, 1, codes);
       } else {
-        kernels_->qbinary(part.kind, count, codes, 1, part.codes, other, 1, part.operand_params,
-                          part.result, codes);
+        part.binary.run(count, codes, 1, other, 1, codes);
       }
     }
   }

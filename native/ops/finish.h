@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "ops/code_binary.h"
 #include "program/parallel.h"
 #include "program/step_reader.h"
 
@@ -48,14 +49,11 @@ class Finish {
   struct Part {
     /// 256 bytes, or empty for a binary operator.
     std::vector<uint8_t> table;
-    BinaryKind kind = BinaryKind::kAdd;
+    CodeBinary binary;
     BufferId operand = 0;
     /// Elements between rows of the operand: the step's columns, or 0 where all rows read the same.
     size_t operand_stride = 0;
     bool operand_first = false;
-    CodeParams codes = {};
-    CodeParams operand_params = {};
-    QuantizeParams result = {};
   };
 
   const VectorKernels* kernels_ = nullptr;

@@ -122,6 +122,50 @@ struct QBinaryLanes {
   bool is_signed_;
 };
 
+/// See common/zmm-vector-inl.h.
+struct FusedLanes {
+  static constexpr size_t kWidth = 32;
+
+  explicit FusedLanes(const FusedParams& p)
+      : a_factor_(_mm256_set1_ps(p.a_factor)),
+        b_factor_(_mm256_set1_ps(p.b_factor)),
+        offset_(_mm256_set1_ps(p.offset)),
+        a_zero_(_mm256_set1_ps(p.a_zero)),
+        b_zero_(_mm256_set1_ps(p.b_zero)) {}
+
+  template <bool kProduct, bool kSigned, bool kSignedY>
+  void map(const uint8_t* a, const uint8_t* b, uint8_t* y) const {
+    const auto floats = [](const uint8_t* x) {
+      const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(x));
+      return _mm256_cvtepi32_ps(kSigned ? _mm256_cvtepi8_epi32(bytes)
+                                        : _mm256_cvtepu8_epi32(bytes));
+    };
+    const auto codes = [&](size_t at) {
+      const __m256 u = floats(a + at);
+      const __m256 v = floats(b + at);
+      if constexpr (kProduct) {
+        const __m256 product = _mm256_mul_ps(_mm256_sub_ps(u, a_zero_), _mm256_sub_ps(v, b_zero_));
+        return _mm256_cvtps_epi32(_mm256_fmadd_ps(product, a_factor_, offset_));
+      } else {
+        return _mm256_cvtps_epi32(
+            _mm256_fmadd_ps(u, a_factor_, _mm256_fmadd_ps(v, b_factor_, offset_)));
+      }
+    };
+    const __m256i low = _mm256_packs_epi32(codes(0), codes(8));
+    const __m256i high = _mm256_packs_epi32(codes(16), codes(24));
+    const __m256i bytes = kSignedY ? _mm256_packs_epi16(low, high) : _mm256_packus_epi16(low, high);
+    const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(y), _mm256_permutevar8x32_epi32(bytes, order));
+  }
+
+ private:
+  __m256 a_factor_;
+  __m256 b_factor_;
+  __m256 offset_;
+  __m256 a_zero_;
+  __m256 b_zero_;
+};
+
 }  // namespace
 }  // namespace q8
 

@@ -175,6 +175,57 @@ void qbinary(BinaryKind kind, size_t n, const uint8_t* a, ptrdiff_t a_step,
   }
 }
 
+struct Yes {
+  static constexpr bool value = true;
+};
+struct No {
+  static constexpr bool value = false;
+};
+
+template <bool kProduct, bool kSigned, bool kSignedY, class Lanes>
+void map_fused(size_t n, const uint8_t* a, const uint8_t* b, const FusedParams& params,
+               uint8_t* y) {
+  const FusedParams p = params;
+  const Lanes lanes(p);
+  size_t i = 0;
+  for (; i + Lanes::kWidth <= n; i += Lanes::kWidth) {
+    lanes.template map<kProduct, kSigned, kSignedY>(a + i, b + i, y + i);
+  }
+  constexpr float kLeast = kSignedY ? -128.0f : 0.0f;
+  for (; i < n; ++i) {
+    const float u = kSigned ? static_cast<int8_t>(a[i]) : a[i];
+    const float v = kSigned ? static_cast<int8_t>(b[i]) : b[i];
+    const float sum =
+        kProduct ? fused_multiply_add((u - p.a_zero) * (v - p.b_zero), p.a_factor, p.offset)
+                 : fused_multiply_add(u, p.a_factor, fused_multiply_add(v, p.b_factor, p.offset));
+    y[i] = static_cast<uint8_t>(static_cast<int32_t>(nearest(clamp(sum, kLeast, kLeast + 255))));
+  }
+}
+
+template <class Lanes>
+void qbinary_fused(size_t n, const uint8_t* a, const uint8_t* b, const FusedParams& params,
+                   uint8_t* y) {
+  const auto with_type = [&](auto product, auto is_signed) {
+    constexpr bool kProduct = decltype(product)::value;
+    constexpr bool kSigned = decltype(is_signed)::value;
+    params.y_signed ? map_fused<kProduct, kSigned, true, Lanes>(n, a, b, params, y)
+                    : map_fused<kProduct, kSigned, false, Lanes>(n, a, b, params, y);
+  };
+  const auto with_kind = [&](auto product) {
+    params.is_signed ? with_type(product, Yes{}) : with_type(product, No{});
+  };
+  params.is_product ? with_kind(Yes{}) : with_kind(No{});
+}
+
+template <class Lanes>
+constexpr auto choose_qbinary_fused() -> decltype(VectorKernels::qbinary_fused) {
+  if constexpr (Lanes::kWidth > 1) {
+    return qbinary_fused<Lanes>;
+  } else {
+    return nullptr;
+  }
+}
+
 // --------------------------------------------------------------------------------------------------------------------
 // Pooling.
 
@@ -808,6 +859,7 @@ constexpr VectorKernels kVectorKernels = {
     dequantize_s32_columns,
     lut<CodeLanes>,
     qbinary,
+    choose_qbinary_fused<FusedLanes>(),
     sum_rows,
     qaverage_pool,
     average_pool,

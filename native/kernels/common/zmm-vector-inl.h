@@ -87,6 +87,50 @@ struct QBinaryLanes {
   bool is_signed_;
 };
 
+/// Four operations for 16 codes, and their conversions.
+struct FusedLanes {
+  static constexpr size_t kWidth = 64;
+
+  explicit FusedLanes(const FusedParams& p)
+      : a_factor_(_mm512_set1_ps(p.a_factor)),
+        b_factor_(_mm512_set1_ps(p.b_factor)),
+        offset_(_mm512_set1_ps(p.offset)),
+        a_zero_(_mm512_set1_ps(p.a_zero)),
+        b_zero_(_mm512_set1_ps(p.b_zero)) {}
+
+  template <bool kProduct, bool kSigned, bool kSignedY>
+  void map(const uint8_t* a, const uint8_t* b, uint8_t* y) const {
+    const auto floats = [](const uint8_t* x) {
+      const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
+      return _mm512_cvtepi32_ps(kSigned ? _mm512_cvtepi8_epi32(bytes)
+                                        : _mm512_cvtepu8_epi32(bytes));
+    };
+    const auto codes = [&](size_t at) {
+      const __m512 u = floats(a + at);
+      const __m512 v = floats(b + at);
+      if constexpr (kProduct) {
+        const __m512 product = _mm512_mul_ps(_mm512_sub_ps(u, a_zero_), _mm512_sub_ps(v, b_zero_));
+        return _mm512_cvtps_epi32(_mm512_fmadd_ps(product, a_factor_, offset_));
+      } else {
+        return _mm512_cvtps_epi32(
+            _mm512_fmadd_ps(u, a_factor_, _mm512_fmadd_ps(v, b_factor_, offset_)));
+      }
+    };
+    const __m512i low = _mm512_packs_epi32(codes(0), codes(16));
+    const __m512i high = _mm512_packs_epi32(codes(32), codes(48));
+    const __m512i bytes = kSignedY ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high);
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_storeu_si512(y, _mm512_permutexvar_epi32(order, bytes));
+  }
+
+ private:
+  __m512 a_factor_;
+  __m512 b_factor_;
+  __m512 offset_;
+  __m512 a_zero_;
+  __m512 b_zero_;
+};
+
 }  // namespace
 }  // namespace q8
 

@@ -38,6 +38,10 @@ struct QBinaryLanes {
   static constexpr size_t kWidth = 1;
 };
 
+struct FusedLanes {
+  static constexpr size_t kWidth = 1;
+};
+
 }  // namespace
 }  // namespace q8
 
