@@ -25,6 +25,7 @@ std::vector<T> to_ohwi(const T* w, const ConvDims& dims, size_t outputs) {
 
 /// Images of more channels are read through pointers.
 constexpr size_t kMaxRowChannels = 16;
+constexpr size_t kMaxPackedRunChannels = 64;
 
 }  // namespace
 
@@ -53,6 +54,10 @@ Status PackedConv::pack_rows(const uint8_t* w, bool is_signed, const int32_t* ze
                              size_t zero_point_count) {
   const size_t row = dims_.kernel_width * dims_.group_channels;
   const PackedB& plain = groups_[0];
+  packs_runs_ = dims_.group == 1 && dims_.kernel_width > 1 &&
+                plain.kernels().pack_runs != nullptr &&
+                dims_.group_channels <= kMaxPackedRunChannels;
+  if (packs_runs_) return {};
   if (dims_.group != 1 || dims_.kernel_width == 1 || dims_.group_channels > kMaxRowChannels ||
       !reads_runs(plain, plain.kernels().kr)) {
     return {};

@@ -46,10 +46,13 @@ class PackedConv {
   size_t bytes() const;
   /// The weights of a group; not for depthwise.
   const PackedB& group(size_t index) const { return groups_[index]; }
-  /// For images of few channels: each kernel row filled with zeros to row_elements(), so that the
-  /// tiles can read rows of an image in place (reads_runs()). Null where they cannot.
-  const PackedB* rows() const { return rows_.k() == 0 ? nullptr : &rows_; }
-  size_t row_elements() const { return rows_.k() / dims_.kernel_height; }
+  /// What multiplies rows of an image whose runs, row_elements() long, are rows of the kernel: for
+  /// few channels, each filled with zeros, so that the tiles can read them in place (reads_runs()),
+  /// or, if the kernels have pack_runs, as they are. Null where there is neither.
+  const PackedB* rows() const {
+    return packs_runs_ ? groups_.data() : rows_.k() == 0 ? nullptr : &rows_;
+  }
+  size_t row_elements() const { return rows()->k() / dims_.kernel_height; }
 
   const void* depthwise_weights() const { return depthwise_.data(); }
   /// Canonical zero points per channel, padded to 16, or null when all are 0.
@@ -71,6 +74,7 @@ class PackedConv {
   ConvDims dims_;
   std::vector<PackedB> groups_;
   PackedB rows_;
+  bool packs_runs_ = false;
   AlignedBuffer depthwise_;
   std::vector<int32_t> channel_sum_;
   std::vector<int32_t> zero_point_;

@@ -395,33 +395,34 @@ class WindowQConv final : public Step {
   size_t block_rows_ = 0;
 };
 
-/// Few channels, on tiles that read A in place: a row of output pixels is a GEMM on the padded
-/// copy, whose rows are a pixel's stride apart and overlap.
+/// Few channels: a row of output pixels is a GEMM on the padded copy, whose rows are a pixel's
+/// stride apart and overlap. Tiles read them in place, or they are packed as they lie.
 class RowsQConv final : public Step {
  public:
   static bool fits(const QConv& conv) {
-    return conv.weights->rows() != nullptr && conv.geometry.dilation_width == 1 &&
-           PaddedImage::is_small(conv.geometry);
+    const PackedB* rows = conv.weights->rows();
+    return rows != nullptr && conv.geometry.dilation_width == 1 &&
+           PaddedImage::is_small(conv.geometry) &&
+           (rows->kernels().pack_runs == nullptr || conv.geometry.out_width >= kMinPackedWidth);
   }
 
   explicit RowsQConv(QConv conv)
       : conv_(std::move(conv)),
         image_(conv_.geometry),
-        tile_(&choose_tile(conv_.weights->rows()->kernels(), conv_.geometry.out_width,
-                           conv_.weights->rows()->n())) {}
+        tile_(&choose_tile(kernels(), conv_.geometry.out_width, conv_.weights->rows()->n())) {}
 
   const char* kernel() const override { return "rows"; }
   PackedBytes packed_weights() const override { return conv_.weights->rows()->packed(); }
   /// The last pixel's run goes on beyond the image, where the weights are 0.
-  size_t scratch_bytes() const override { return image_.bytes() + conv_.weights->row_elements(); }
+  size_t scratch_bytes() const override { return image_.bytes() + slack(); }
 
   Status run(const RunContext& context) const override {
     const Geometry& g = conv_.geometry;
     const InputParams& params = conv_.input_params(context);
-    const uint8_t flip = conv_.x_signed == conv_.weights->rows()->kernels().a_signed ? 0 : 0x80;
+    const uint8_t flip = conv_.x_signed == kernels().a_signed ? 0 : 0x80;
     image_.copy(context, params.zero_byte, flip, context.data<const uint8_t>(conv_.x),
                 context.scratch);
-    std::memset(context.scratch + image_.bytes(), 0, conv_.weights->row_elements());
+    std::memset(context.scratch + image_.bytes(), 0, slack());
     const size_t rows = g.batch * g.out_height;
     const size_t threads = context.thread_count();
     const size_t blocks = std::min(rows, threads == 1 ? 1 : threads * kBlocksPerThread);
@@ -439,6 +440,12 @@ class RowsQConv final : public Step {
 
  private:
   static constexpr size_t kBlocksPerThread = 4;
+  /// Narrower rows leave tiles empty.
+  static constexpr size_t kMinPackedWidth = 24;
+  static constexpr size_t kLineBytes = 64;
+
+  const GemmKernels& kernels() const { return conv_.weights->rows()->kernels(conv_.x_signed); }
+  size_t slack() const { return conv_.weights->row_elements() + kLineBytes; }
 
   Status run_row(const RunContext& context, const InputParams& params, size_t row) const {
     const Geometry& g = conv_.geometry;
@@ -455,7 +462,7 @@ class RowsQConv final : public Step {
     call.a.segment_bytes = conv_.weights->row_elements();
     call.a.run_stride = g.dilation_height * image_.row_bytes();
     call.a.counted = g.kernel_width * g.channels;
-    call.a.is_signed = weights.kernels().a_signed;
+    call.a.is_signed = kernels().a_signed;
     call.b = &weights;
     call.epilogue = params.columns[0].epilogue(conv_.spec);
     call.c = conv_.output(context, first, 0);

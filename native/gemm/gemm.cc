@@ -154,6 +154,11 @@ void pack_strip(const Plan& plan, size_t row, size_t rows, uint8_t* dst, int32_t
                    plan.lda, row_sum);
     return;
   }
+  if (a.run_stride != 0) {
+    kernels.pack_runs(rows, a.segments, a.segment_bytes, a.data + row * a.row_bytes, a.row_bytes,
+                      a.run_stride, dst, plan.lda, row_sum);
+    return;
+  }
   const uint8_t* source[kMaxTileRows];
   if (a.floats == nullptr) {
     for (size_t r = 0; r < rows; ++r) source[r] = a.data + (row + r) * a.row_bytes;
@@ -230,7 +235,9 @@ Status run_task(const Plan& plan, size_t index) {
   uint8_t* codes = nullptr;
   int32_t* row_sum = nullptr;
   if (plan.pack) {
-    const size_t packed_bytes = round_up(block_strips * strip_bytes, AlignedBuffer::kAlignment);
+    // pack_runs() may write a line too many.
+    const size_t packed_bytes =
+        round_up(block_strips * strip_bytes + kLineBytes, AlignedBuffer::kAlignment);
     const size_t row_sum_bytes = block_strips * plan.strip_rows * sizeof(int32_t);
     const size_t wide_bytes = is_wide ? b.panel_stride() * kernels.a_element_bytes : 0;
     packed = scratch.reserve(packed_bytes + wide_bytes + row_sum_bytes +
@@ -260,9 +267,9 @@ Status run_task(const Plan& plan, size_t index) {
     TileA a = {};
     if (!plan.segments) a.data = call.a.data + (plan.pack ? 0 : first_row * plan.lda);
     a.lda = plan.lda;
-    a.segments = plan.segments || call.a.run_stride != 0 ? call.a.segments : 1;
+    a.segments = plan.segments || (call.a.run_stride != 0 && !plan.pack) ? call.a.segments : 1;
     a.segment = call.a.segment_bytes;
-    a.run_stride = call.a.run_stride;
+    a.run_stride = plan.pack ? 0 : call.a.run_stride;
     a.is_padded = plan.pack;
     if (plan.pack) {
       for (size_t strip = block; strip < block_end; ++strip) {
@@ -383,9 +390,9 @@ Status run_gemm(const GemmCall& user_call) {
   const bool unaligned =
       (reinterpret_cast<uintptr_t>(call.a.data) | call.a.row_bytes) % kernels.a_alignment != 0 &&
       plan.strip_rows > kMaxUnalignedRows;
-  plan.pack = !plan.segments && call.a.run_stride == 0 &&
-              (call.a.table != nullptr || call.a.floats != nullptr || plan.flip != 0 ||
-               !kernels.a_in_place || unaligned || (aliased && plan.tiles > 1));
+  plan.pack = !plan.segments && (call.a.run_stride == 0 || kernels.pack_runs != nullptr) &&
+              (call.a.run_stride != 0 || call.a.table != nullptr || call.a.floats != nullptr ||
+               plan.flip != 0 || !kernels.a_in_place || unaligned || (aliased && plan.tiles > 1));
   plan.sum = !plan.pack && b.zero_point() != nullptr;
   plan.lda = plan.pack       ? packed_row_bytes(kernels, b.k())
              : plan.segments ? b.k() * kernels.a_element_bytes

@@ -89,7 +89,8 @@ struct RowSource {
   const uint8_t* const* table = nullptr;
   size_t segments = 1;
   size_t segment_bytes = 0;
-  /// If not 0, rows of `data` are runs as well, so many bytes apart; see reads_runs().
+  /// If not 0, rows of `data` are runs as well, so many bytes apart; see reads_runs(). Each run
+  /// goes on for a line of the cache at least, if only with bytes that do not count.
   size_t run_stride = 0;
   /// With run_stride: elements of a run that count; the others meet weights that are canonically 0.
   size_t counted = 0;
@@ -133,6 +134,7 @@ Status run_gemm(const GemmCall& call);
 bool reads_segments(const PackedB& b, size_t segment);
 
 /// Whether products with b can take rows of canonical A as runs of this many elements in place.
+/// Where they cannot, kernels with pack_runs take runs of any length.
 inline bool reads_runs(const PackedB& b, size_t segment) {
   const GemmKernels& kernels = b.kernels();
   return kernels.a_in_place && kernels.k_multiple == 0 && segment % kernels.kr == 0;

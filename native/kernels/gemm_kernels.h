@@ -70,7 +70,7 @@ struct TileA {
   size_t segments;
   size_t segment;
   size_t run_stride = 0;
-  /// Each row goes on with zeros up to the next multiple of k_multiple.
+  /// Each row is readable up to the next multiple of k_multiple.
   bool is_padded = false;
 };
 
@@ -129,6 +129,14 @@ using PackAFn = void (*)(size_t rows, size_t segments, size_t segment_bytes,
                          const uint8_t* const* source, uint8_t flip, void* dst, size_t dst_stride,
                          int32_t* row_sum);
 
+/// Like PackAFn for rows that overlap, as those of a convolution do: row r is `segments` runs, of
+/// which run s begins at first + r * row_bytes + s * run_stride. A line of the cache may be read
+/// from the last byte of each run on, and written behind the last row of dst; what follows a row in
+/// its padding is not 0, but the weights are.
+using PackRunsFn = void (*)(size_t rows, size_t segments, size_t segment_bytes,
+                            const uint8_t* first, size_t row_bytes, size_t run_stride, void* dst,
+                            size_t dst_stride, int32_t* row_sum);
+
 /// Sums of rows of A in the form that the tiles read: row r is `segments` runs of `segment`
 /// ELEMENTS at source[r * segments + s]. Exactly these are read.
 using SumAFn = void (*)(size_t rows, size_t segments, size_t segment, const uint8_t* const* source,
@@ -179,6 +187,8 @@ struct GemmKernels {
   uint16_t a_alignment = 1;
   /// The same form, of the same packed B, for A of the other signedness; null if there is none.
   const GemmKernels* signed_a = nullptr;
+  /// Null where runs are read in place, or packed like any rows.
+  PackRunsFn pack_runs = nullptr;
   /// Time of one K step of `rows` rows and `panels` panels, in units of any size; null where tiles
   /// are made of vectors.
   size_t (*step_cost)(size_t rows, size_t panels) = nullptr;

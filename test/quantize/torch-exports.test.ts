@@ -114,7 +114,8 @@ describe('quantize: exports of PyTorch', () => {
         const own = rows(await runSession(quantized, each.feed), each);
         assert.ok(sqnr(exact, own) > 25, `${shape}: ${sqnr(exact, own)} dB`);
         // Codes are equal, but where a sum in float falls on the other side of a tie.
-        assert.ok(sqnr(judged, own) > 40, `q8 to onnxruntime, ${shape}: ${sqnr(judged, own)} dB`);
+        // Float operators of onnxruntime differ between CPUs, and codes near a tie with them.
+        assert.ok(sqnr(judged, own) > 35, `q8 to onnxruntime, ${shape}: ${sqnr(judged, own)} dB`);
       }
     });
   }
@@ -145,7 +146,7 @@ describe('quantize: exports of PyTorch', () => {
         const judged = rows(await runOrt(quantized, each.feed, EXACT), each);
         const own = rows(await runSession(quantized, each.feed), each);
         assert.ok(sqnr(exact, own) > 20, `${sqnr(exact, own)} dB`);
-        assert.ok(sqnr(judged, own) > 40, `q8 to onnxruntime: ${sqnr(judged, own)} dB`);
+        assert.ok(sqnr(judged, own) > 35, `q8 to onnxruntime: ${sqnr(judged, own)} dB`);
       });
     }
   }

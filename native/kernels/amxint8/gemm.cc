@@ -417,6 +417,30 @@ void pack_rows(size_t rows, size_t segments, size_t segment_bytes, const uint8_t
   }
 }
 
+/// GemmKernels::pack_runs. Lines are copied whole: what a run leaves of its last line is
+/// overwritten by the next run or row.
+template <bool kSignedA>
+void pack_runs(size_t rows, size_t segments, size_t segment_bytes, const uint8_t* first,
+               size_t row_bytes, size_t run_stride, void* dst, size_t dst_stride,
+               int32_t* row_sum) {
+  const __mmask64 last = ~__mmask64{0} >> (kStep - 1 - (segment_bytes - 1) % kStep);
+  for (size_t r = 0; r < rows; ++r) {
+    uint8_t* out = static_cast<uint8_t*>(dst) + r * dst_stride;
+    const uint8_t* in = first + r * row_bytes;
+    __m512i sum = _mm512_setzero_si512();
+    for (size_t s = 0; s < segments; ++s, in += run_stride, out += segment_bytes) {
+      for (size_t i = 0; i < segment_bytes; i += kStep) {
+        const __m512i codes = _mm512_loadu_si512(in + i);
+        _mm512_storeu_si512(out + i, codes);
+        if (row_sum == nullptr) continue;
+        const __mmask64 mask = i + kStep < segment_bytes ? ~__mmask64{0} : last;
+        sum = add_codes<kSignedA>(sum, _mm512_maskz_mov_epi8(mask, codes));
+      }
+    }
+    if (row_sum != nullptr) row_sum[r] = _mm512_reduce_add_epi32(sum);
+  }
+}
+
 /// GemmKernels::sum_a.
 template <bool kSignedA>
 void sum_rows(size_t rows, size_t segments, size_t segment, const uint8_t* const* source,
@@ -485,6 +509,7 @@ constexpr GemmKernels make_kernels(const GemmKernels* signed_a) {
   kernels.k_multiple = kStep;
   kernels.a_alignment = kStep;
   kernels.signed_a = signed_a;
+  kernels.pack_runs = pack_runs<kSignedA>;
   kernels.step_cost = step_cost;
   kernels.enter = enter;
   kernels.leave = release_tiles;
