@@ -157,7 +157,7 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
                          b_signed ? uint8_t{0} : kFlip};
   for (const GemmKernels* kernels : {table.gemm_bounded, table.gemm}) {
     if (kernels == nullptr) continue;
-    packed.kernels_ = kernels;
+    packed.kernels_ = &kernels->for_k(k);
     bool fits = false;
     Status status = packed.pack_panels(source, threads, &fits);
     if (!status.ok()) return status;

@@ -185,6 +185,9 @@ struct GemmKernels {
   uint16_t k_multiple = 0;
   /// Where rows of A that are read in place should begin, or packing them pays.
   uint16_t a_alignment = 1;
+  /// What is faster up to this K, or null.
+  const GemmKernels* short_form = nullptr;
+  size_t short_k = 0;
   /// The same form, of the same packed B, for A of the other signedness; null if there is none.
   const GemmKernels* signed_a = nullptr;
   /// Null where runs are read in place, or packed like any rows.
@@ -201,6 +204,9 @@ struct GemmKernels {
   size_t padded_k(size_t k) const {
     const size_t multiple = k_multiple != 0 ? k_multiple : kr;
     return (k + multiple - 1) / multiple * multiple;
+  }
+  const GemmKernels& for_k(size_t k) const {
+    return short_form != nullptr && k <= short_k ? *short_form : *this;
   }
   /// What takes A of that signedness as it is, if there is such a form, or *this.
   const GemmKernels& for_a(bool is_signed) const {

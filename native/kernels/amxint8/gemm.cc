@@ -20,12 +20,20 @@
 #include "kernels/common/zmm-epilogue-inl.h"
 
 namespace q8 {
+
+namespace avx512vnni {
+extern const GemmKernels kGemm;
+}
+
 namespace Q8_TARGET {
 namespace {
 
 constexpr size_t kTileRows = 16;
 /// k of a product, and bytes of a row of A in a tile.
 constexpr size_t kStep = 64;
+/// Up to here VPDPBUSD is faster: its sums are in registers where the epilogue needs them. Enough for
+/// a kernel of 3x3 over three channels with its rows filled.
+constexpr size_t kMaxShortK = 40;
 /// A tile of B.
 constexpr size_t kTileBytes = kStep * kPanelWidth;
 constexpr size_t kKr = 4;
@@ -508,6 +516,8 @@ constexpr GemmKernels make_kernels(const GemmKernels* signed_a) {
   };
   kernels.k_multiple = kStep;
   kernels.a_alignment = kStep;
+  kernels.short_form = &avx512vnni::kGemm;
+  kernels.short_k = kMaxShortK;
   kernels.signed_a = signed_a;
   kernels.pack_runs = pack_runs<kSignedA>;
   kernels.step_cost = step_cost;
