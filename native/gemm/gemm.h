@@ -49,8 +49,8 @@ class PackedB {
     return {reinterpret_cast<const int8_t*>(data_.data()), data_.size()};
   }
   const KernelTable& table() const { return *table_; }
-  /// What multiplies these weights and A of that signedness: table().gemm or table().gemm_bounded, or
-  /// what these have for such a K.
+  /// What multiplies these weights and A of that signedness: table().gemm or table().gemm_bounded,
+  /// or what these have for such a K.
   const GemmKernels& kernels(bool a_signed = false) const { return kernels_->for_a(a_signed); }
   /// Share of rows that a PanelFix adds.
   double fix_share() const;
