@@ -36,11 +36,11 @@ constexpr size_t kShortABytes = 512 * 1024;
 constexpr size_t kMinChunkBytes = 384 * 1024;
 /// Scratch beyond this goes back to the system after the call.
 constexpr size_t kKeepBytes = 4 * 1024 * 1024;
-/// Multiply-adds that pay for waking a thread: about 10 us of AVX2, where the wake-up costs
-/// about 5.
-constexpr size_t kMinMacsPerThread = 1 << 20;
-/// Above this amount of work per thread, several tasks a thread even out cores of different speed.
-constexpr size_t kMinMacsPerTask = 1 << 21;
+/// Above so many times GemmKernels::macs_per_thread for each thread, several tasks a thread even
+/// out cores of different speed.
+constexpr size_t kSharesPerTask = 2;
+/// Bytes of B that pay for a thread, too: with few rows they take longer than the products.
+constexpr double kBytesPerThread = 2 << 20;
 constexpr size_t kTasksPerThread = 3;
 constexpr size_t kLineBytes = 64;
 /// Rows this far apart fall into the same few cache sets.
@@ -400,12 +400,15 @@ Status run_gemm(const GemmCall& user_call) {
 
   const double macs =
       static_cast<double>(call.m) * static_cast<double>(b.n()) * static_cast<double>(b.k());
+  const double b_bytes = static_cast<double>(b.bytes());
+  const double min_macs = static_cast<double>(kernels.macs_per_thread);
   const size_t limit = call.threads == 0 ? ThreadPool::instance().size() : call.threads;
-  const size_t threads =
-      static_cast<size_t>(std::clamp(macs / kMinMacsPerThread, 1.0, static_cast<double>(limit)));
+  const size_t threads = static_cast<size_t>(std::clamp(
+      std::max(macs / min_macs, b_bytes / kBytesPerThread), 1.0, static_cast<double>(limit)));
   if (threads == 1) return run_task(plan, 0);
 
-  const bool many = macs / static_cast<double>(threads) > kTasksPerThread * kMinMacsPerTask;
+  const bool many =
+      macs / static_cast<double>(threads) > kTasksPerThread * kSharesPerTask * min_macs;
   plan.grid =
       choose_grid(plan.strips, plan.tiles, plan.strip_rows * b.k() * kernels.a_element_bytes,
                   plan.tile->nr * b.k(), many ? threads * kTasksPerThread : threads, threads);

@@ -183,6 +183,8 @@ struct GemmKernels {
   const WideTile* wide = nullptr;
   /// Multiple of k to which packed A and B are filled with zeros; 0 = kr.
   uint16_t k_multiple = 0;
+  /// Multiply-adds that pay for waking a thread: about 10 us, where the wake-up costs about 5.
+  size_t macs_per_thread = 1 << 20;
   /// Where rows of A that are read in place should begin, or packing them pays.
   uint16_t a_alignment = 1;
   /// What is faster up to this K, or null.

@@ -516,6 +516,7 @@ constexpr GemmKernels make_kernels(const GemmKernels* signed_a) {
   };
   kernels.k_multiple = kStep;
   kernels.a_alignment = kStep;
+  kernels.macs_per_thread = 1 << 24;
   kernels.short_form = &avx512vnni::kGemm;
   kernels.short_k = kMaxShortK;
   kernels.signed_a = signed_a;

@@ -17,6 +17,7 @@ namespace {
 struct Dot {
   static constexpr const char* kInstruction = "vpmaddwd";
   static constexpr bool kBounded = false;
+  static constexpr size_t kMacsPerThread = 1 << 21;
   using Element = int16_t;
   static constexpr size_t kKr = 2;
   /// The sum alone is carried from step to step, and takes one cycle.

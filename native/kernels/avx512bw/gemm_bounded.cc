@@ -17,6 +17,7 @@ struct Dot {
   using Element = uint8_t;
   static constexpr const char* kInstruction = "vpmaddubsw";
   static constexpr bool kBounded = true;
+  static constexpr size_t kMacsPerThread = 1 << 21;
   static constexpr size_t kKr = 4;
   /// The sum alone is carried from step to step, and takes one cycle.
   static constexpr size_t kChains = 4;

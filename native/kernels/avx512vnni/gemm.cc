@@ -16,6 +16,7 @@ namespace {
 struct Dot {
   static constexpr const char* kInstruction = "vpdpbusd";
   static constexpr bool kBounded = false;
+  static constexpr size_t kMacsPerThread = 1 << 22;
   using Element = uint8_t;
   static constexpr size_t kKr = 4;
   /// 5 cycles of latency at 2 per cycle on Ice Lake, and some slack.

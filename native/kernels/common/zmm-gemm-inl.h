@@ -9,6 +9,7 @@
 ///     static constexpr size_t kKr;     // products that a multiply-add sums in a lane
 ///     static constexpr size_t kChains; // independent accumulators that hide its latency
 ///     static constexpr size_t kScratch; // registers beside accumulators and B, such as for A
+///     static constexpr size_t kMacsPerThread; // see GemmKernels
 ///     static constexpr bool kBounded;   // exact only for bounded weights
 ///     static __m512i load_b(const int8_t* p);  // a row of packed B: 16 columns x kKr
 ///     static __m512i multiply_add(__m512i acc, __m512i a, __m512i b);
@@ -353,20 +354,26 @@ size_t peak_loop(size_t iterations) {
   return kAccumulators * kPanelWidth * kKr;
 }
 
-constexpr GemmKernels kGemmKernels = {
-    Dot::kInstruction,
-    /*kr=*/Dot::kKr,
-    /*a_element_bytes=*/sizeof(Dot::Element),
-    /*a_in_place=*/kReadsInPlace,
-    /*a_signed=*/false,
-    pack_rows,
-    sum_rows,
-    pack_b_panel<Dot::kKr>,
-    kTiles + kSkippedTiles,
-    sizeof(kTiles) / sizeof(kTiles[0]) - kSkippedTiles,
-    peak_loop,
-    Dot::kBounded ? find_unbounded : nullptr,
-};
+constexpr GemmKernels make_kernels() {
+  GemmKernels kernels = {
+      Dot::kInstruction,
+      /*kr=*/Dot::kKr,
+      /*a_element_bytes=*/sizeof(Dot::Element),
+      /*a_in_place=*/kReadsInPlace,
+      /*a_signed=*/false,
+      pack_rows,
+      sum_rows,
+      pack_b_panel<Dot::kKr>,
+      kTiles + kSkippedTiles,
+      sizeof(kTiles) / sizeof(kTiles[0]) - kSkippedTiles,
+      peak_loop,
+      Dot::kBounded ? find_unbounded : nullptr,
+  };
+  kernels.macs_per_thread = Dot::kMacsPerThread;
+  return kernels;
+}
+
+constexpr GemmKernels kGemmKernels = make_kernels();
 
 }  // namespace
 }  // namespace Q8_TARGET
