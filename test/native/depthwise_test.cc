@@ -72,7 +72,8 @@ void check_depthwise(const Level& level, size_t channels, const Kernel& kernel, 
   e.b_zero_point = zero_points ? zero_point.data() : nullptr;
   e.scale = scale.data();
   e.float_bias = random.below(2) ? float_bias.data() : nullptr;
-  e.zero_point = kind == OutKind::kS8 ? -3 : 7;
+  if (random.below(2) != 0) e.zero_point = kind == OutKind::kS8 ? -3 : 7;
+  e.scales_below_one = random.below(4) != 0;
   e.lo = static_cast<float>((kind == OutKind::kS8 ? -128 : 0) - e.zero_point);
   e.hi = static_cast<float>((kind == OutKind::kS8 ? 127 : 255) - e.zero_point);
 

@@ -11,6 +11,8 @@
 ///                          divided into blocks of vectors * kLanes
 ///   Block<vectors, whole, flip, codes>
 ///                          the vector code of a block, see below
+///   PlainBlock<vectors>    Block<vectors, true, false, true>, or what is faster for
+///   Rounding::kPlain
 ///
 /// A Block is constructed from (Epilogue of its first channel, channels in use, flip byte) and has
 ///   Raw                    one tap of all channels
@@ -33,6 +35,7 @@
 #pragma once
 
 #include "kernels/common/depthwise-inl.h"
+#include "kernels/common/rounding-inl.h"
 #include "kernels/common/unroll-inl.h"
 
 namespace q8 {
@@ -275,6 +278,8 @@ void depthwise(const DepthwiseArgs& args) {
       run_block<Block<kVectors, false, true, true>>(args, groups, weights, first, live);
     } else if (args.flip != 0) {
       run_block<Block<kVectors, true, true, true>>(args, groups, weights, first, live);
+    } else if (rounding_of(args.epilogue) == Rounding::kPlain) {
+      run_block<PlainBlock<kVectors>>(args, groups, weights, first, live);
     } else {
       run_block<Block<kVectors, true, false, true>>(args, groups, weights, first, live);
     }

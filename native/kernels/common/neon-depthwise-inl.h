@@ -105,6 +105,9 @@ class Block {
   uint8x16_t flip_;
 };
 
+template <size_t kVectors>
+using PlainBlock = Block<kVectors, true, false, true>;
+
 }  // namespace
 }  // namespace Q8_TARGET
 }  // namespace q8

@@ -175,6 +175,9 @@ class Block {
   __m256i zero_point_[2];
 };
 
+template <size_t kVectors>
+using PlainBlock = Block<kVectors, true, false, true>;
+
 }  // namespace
 }  // namespace Q8_TARGET
 }  // namespace q8

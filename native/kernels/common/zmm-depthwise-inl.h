@@ -35,7 +35,7 @@ void for_blocks(size_t channels, const Visit& visit) {
   if (first < channels) visit(Index<2>{}, first, channels - first);
 }
 
-template <size_t kBlockVectors, bool kWhole, bool kFlip, bool kCodes>
+template <size_t kBlockVectors, bool kWhole, bool kFlip, bool kCodes, bool kPlain = false>
 class Block {
  public:
   static constexpr size_t kVectors = kBlockVectors;
@@ -119,8 +119,9 @@ class Block {
     __m512i codes[kVectors];
     for (size_t i = 0; i < kVectors; ++i) {
       const __m512 y = _mm512_mul_ps(_mm512_cvtepi32_ps(sums.v[i]), scale_[i]);
-      codes[i] = _mm512_cvtps_epi32(_mm512_min_ps(y, upper_));
+      codes[i] = _mm512_cvtps_epi32(kPlain ? y : _mm512_min_ps(y, upper_));
     }
+    if constexpr (kPlain) return finish_plain(codes, out);
     const __m512i low = _mm512_adds_epi16(_mm512_packs_epi32(codes[0], codes[1]), code_zero_point_);
     if constexpr (kVectors == 2) {
       // In the range of its type, so that plain truncation serves u8 and s8.
@@ -140,6 +141,22 @@ class Block {
   }
 
  private:
+  /// Codes of Rounding::kPlain: what saturates is right.
+  Q8_ALWAYS_INLINE void finish_plain(const __m512i (&codes)[kVectors], void* out) const {
+    const __m512i low = _mm512_packs_epi32(codes[0], codes[1]);
+    if constexpr (kVectors == 2) {
+      const __m256i bytes =
+          is_signed_ ? _mm512_cvtsepi16_epi8(low)
+                     : _mm512_cvtepi16_epi8(_mm512_min_epi16(
+                           _mm512_max_epi16(low, _mm512_setzero_si512()), _mm512_set1_epi16(255)));
+      _mm256_storeu_si256(static_cast<__m256i*>(out), bytes);
+    } else {
+      const __m512i high = _mm512_packs_epi32(codes[kVectors - 2], codes[kVectors - 1]);
+      _mm512_storeu_si512(
+          out, is_signed_ ? _mm512_packs_epi16(low, high) : _mm512_packus_epi16(low, high));
+    }
+  }
+
   /// Columns in the channel order of vector i: four 128-bit pieces, each read only if the block has
   /// any of its channels (arrays are readable up to the next multiple of 16).
   __m512i in_order(const void* columns, size_t i) const {
@@ -195,6 +212,9 @@ class Block {
   __m512 scale_[kVectors];
   __m512i zero_point_[kVectors];
 };
+
+template <size_t kVectors>
+using PlainBlock = Block<kVectors, true, false, true, true>;
 
 }  // namespace
 }  // namespace Q8_TARGET

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/common/rounding-inl.h"
 #include "kernels/common/unroll-inl.h"
 #include "kernels/gemm_kernels.h"
 
@@ -26,18 +27,7 @@ Q8_ALWAYS_INLINE __m512i start_value(const Epilogue& e, __m512i bias, size_t row
 /// Codes of four accumulators of the same 16 columns or, in pairs, of 32: round(acc * scale) + zero
 /// point, clamped. Above, the clamp comes before the conversion: VCVTPS2DQ makes the least int32 of
 /// what does not fit. Below, that is on the right side: saturating packs and a maximum finish it.
-/// Where all products fit, a minimum of bytes is enough above; and what a pack saturates at is the
-/// end of the whole range of codes, if there is no zero point to be added first.
-enum class Rounding { kGeneral, kFits, kPlain };
-
-/// The way that suits an epilogue with codes.
-inline Rounding rounding_of(const Epilogue& e) {
-  if (!e.scales_below_one) return Rounding::kGeneral;
-  const bool is_whole =
-      e.kind == OutKind::kU8 ? e.lo == 0 && e.hi == 255 : e.lo == -128 && e.hi == 127;
-  return is_whole && e.zero_point == 0 ? Rounding::kPlain : Rounding::kFits;
-}
-
+/// Where all products fit, a minimum of bytes is enough above.
 template <Rounding kRounding>
 struct Requantize {
   __m512 upper;
