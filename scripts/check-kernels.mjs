@@ -19,6 +19,16 @@ const YMM_TILES = [
   [1, 4],
 ];
 
+/** Tiles of rows x panels. */
+const AMX_TILES = [
+  [2, 2],
+  [2, 1],
+  [1, 4],
+  [1, 3],
+  [1, 2],
+  [1, 1],
+];
+
 /** One register less: no 14 rows, and nine rows have two panels. */
 const TIGHT_ZMM_TILES = ZMM_TILES.filter(([rows]) => rows !== 14).map(([rows, panels]) => [
   rows,
@@ -42,6 +52,7 @@ const FILES = {
   'avx512bw/gemm': { product: ['vpmaddwd', 'vpaddd'], vectors: 1, tiles: ZMM_TILES },
   'avx512bw/gemm_bounded': { product: ['vpmaddubsw', 'vpmaddwd', 'vpaddd'], vectors: 1, tiles: TIGHT_ZMM_TILES },
   'avx512vnni/gemm': { product: ['vpdpbusd'], vectors: 1, tiles: ZMM_TILES },
+  'amxint8/gemm': { product: ['tdpbusd', 'tdpbssd'], tiles: AMX_TILES },
 };
 
 let passed = 0;
@@ -56,7 +67,7 @@ for (const [file, traits] of Object.entries(FILES)) {
     skipped++;
     console.log(`${file}: skipped, ${reason}`);
   } else {
-    checkFile(file, traits, object);
+    (traits.tiles === AMX_TILES ? checkAmx : checkFile)(file, traits, object);
   }
 }
 console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`);
@@ -74,6 +85,41 @@ function checkFile(file, traits, object) {
     record(`${file} ${name}`, problems);
   }
   for (const tile of missing) record(`${file} ${tile}`, ['no such instance']);
+}
+
+/**
+ * The K loops of AMX hold calls and branches, but a step of K has neither: it loads the tiles of A (tileloadd) and of B
+ * (tileloaddt1) once each, and multiplies every one with every other.
+ */
+function checkAmx(file, { product, tiles }, object) {
+  const isTileOperation = /^(tileload|tdp)/;
+  // What computes addresses, and loads and stores of registers, may stand between.
+  const isAddress = /^(lea|mov|vmovq|add|sub|shl|imul|nop)/;
+  const { stdout } = spawnSync('objdump', ['-d', '-C', '--no-show-raw-insn', object], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+  });
+  const missing = new Set(product.flatMap((name) => tiles.map(([rows, panels]) => `${name} ${rows}x${panels}`)));
+  let step = [];
+  const end = () => {
+    const of = (pattern) => step.filter((code) => pattern.test(code)).length;
+    const [rows, panels] = [of(/^tileloadd /), of(/^tileloaddt1 /)];
+    const products = product.map((name) => of(new RegExp(`^${name} `)));
+    // A loop of products alone measures the peak.
+    if (step.length > 0 && rows + panels > 0) {
+      const made = product[products.findIndex((count) => count > 0)];
+      const isRight = products.includes(0) && products[0] + products[1] === rows * panels;
+      const name = `${made} ${rows}x${panels}`;
+      record(`${file} ${name}`, isRight ? [] : [`${products.join(' and ')} products in a step`]);
+      missing.delete(name);
+    }
+    step = [];
+  };
+  for (const [, code] of stdout.matchAll(/^\s*[0-9a-f]+:\t(.*)$/gm)) {
+    if (isTileOperation.test(code)) step.push(code);
+    else if (!isAddress.test(code)) end();
+  }
+  for (const tile of missing) record(`${file} ${tile}`, ['no such step']);
 }
 
 /** What is wrong with a loop of an instance, which may also be that of its last panels, fewer at a time. */
