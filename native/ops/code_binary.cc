@@ -69,16 +69,16 @@ bool CodeBinary::find_fused() {
   double largest = 0;
   if (base.is_product) {
     base.a_factor = static_cast<float>(a_scale * b_scale / y_scale);
-    largest = a_scale * b_scale / y_scale * kPairs;
+    largest = std::fabs(a_scale * b_scale / y_scale) * kPairs;
   } else {
     const double sign = kind_ == BinaryKind::kSub ? -1 : 1;
     base.a_factor = static_cast<float>(a_scale / y_scale);
     base.b_factor = static_cast<float>(sign * b_scale / y_scale);
     offset -= a_zero * base.a_factor + b_zero * base.b_factor;
-    largest = (a_scale + b_scale) / y_scale * kCodes;
+    largest = (std::fabs(a_scale) + std::fabs(b_scale)) / std::fabs(y_scale) * kCodes;
   }
   base.offset = static_cast<float>(offset);
-  // Codes beyond int32 would wrap; the factors of such scales are of no use in practice.
+  // Beyond int32 the kernel would give codes of the wrong side.
   if (!(largest < (1 << 30))) return false;
 
   static const Pairs pairs;

@@ -58,7 +58,8 @@ Q8_TEST(code_binary_equals_the_definition) {
         };
         const uint8_t flip = is_signed ? 0x80 : 0;
         const CodeParams a = {scale(), zero_point(), flip};
-        const CodeParams b = {scale(), zero_point(), flip};
+        // Subtraction is also made of a negative scale.
+        const CodeParams b = {random.below(5) == 0 ? -scale() : scale(), zero_point(), flip};
         const int32_t least = is_signed ? -128 : 0;
         const int32_t zp = least + zero_point();
         const float product = kind == BinaryKind::kMul ? 100 * a.scale * b.scale : 0;
