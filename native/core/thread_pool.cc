@@ -54,23 +54,50 @@ bool spin(std::chrono::microseconds limit, const Done& done) {
 
 /// One fork-join. It lives on the caller's stack: `helpers` counts the workers that hold a pointer
 /// to it, and the caller returns only when that is 0.
+///
+/// Indices are cut into a range for each thread, which begins with its own and then takes from the
+/// others: from layer to layer a thread works on about the same part of an image, which its cache
+/// still has.
 struct Fork {
+  /// More threads share ranges.
+  static constexpr size_t kMaxRanges = 16;
+  struct alignas(64) Counter {
+    std::atomic<size_t> next{0};
+  };
+
   const void* body;
   void (*call)(const void* body, size_t index);
   size_t count;
-  std::atomic<size_t> next{0};
+  size_t ranges;
+  Counter range[kMaxRanges];
+  /// Workers that have joined; under Impl::mutex.
+  size_t joined = 0;
   /// Workers that may still join, and workers inside. Both are written under Impl::mutex only, and
   /// helpers is read without it by the caller who waits.
   size_t seats = 0;
   std::atomic<size_t> helpers{0};
   std::condition_variable left;
 
-  void work() {
+  Fork(const void* fork_body, void (*fork_call)(const void*, size_t), size_t fork_count,
+       size_t threads)
+      : body(fork_body), call(fork_call), count(fork_count), ranges(std::min(threads, kMaxRanges)) {
+    for (size_t r = 0; r < ranges; ++r) range[r].next.store(begin(r), std::memory_order_relaxed);
+  }
+
+  /// Without overflow: count may be anything.
+  size_t begin(size_t r) const { return count / ranges * r + std::min(r, count % ranges); }
+
+  /// `seat`: 0 for the caller, then 1, 2, ... in the order of joining.
+  void work(size_t seat) {
     const SteadyState steady;
-    for (;;) {
-      const size_t index = next.fetch_add(1, std::memory_order_relaxed);
-      if (index >= count) return;
-      call(body, index);
+    for (size_t turn = 0; turn < ranges; ++turn) {
+      const size_t r = (seat + turn) % ranges;
+      const size_t end = begin(r + 1);
+      for (;;) {
+        const size_t index = range[r].next.fetch_add(1, std::memory_order_relaxed);
+        if (index >= end) break;
+        call(body, index);
+      }
     }
   }
 };
@@ -101,10 +128,11 @@ struct ThreadPool::Impl {
       if (!forks.empty()) {
         Fork* fork = forks.front();
         fork->helpers.fetch_add(1, std::memory_order_relaxed);
+        const size_t seat = ++fork->joined;
         if (--fork->seats == 0) forks.erase(forks.begin());
         publish();
         lock.unlock();
-        fork->work();
+        fork->work(seat);
         lock.lock();
         if (fork->helpers.fetch_sub(1, std::memory_order_acq_rel) == 1) fork->left.notify_one();
         has_forked = true;
@@ -154,10 +182,7 @@ void ThreadPool::run_fork(size_t count, size_t max_threads, const void* body, Bo
     for (size_t index = 0; index < count; ++index) call(body, index);
     return;
   }
-  Fork fork;
-  fork.body = body;
-  fork.call = call;
-  fork.count = count;
+  Fork fork(body, call, count, helpers + 1);
   size_t wakeups = 0;
   bool is_shared;
   {
@@ -173,7 +198,7 @@ void ThreadPool::run_fork(size_t count, size_t max_threads, const void* body, Bo
     }
   }
   for (size_t i = 0; i < wakeups; ++i) impl_->wake.notify_one();
-  fork.work();
+  fork.work(/*seat=*/0);
   if (!is_shared) return;
   const auto is_left = [&fork] { return fork.helpers.load(std::memory_order_acquire) == 0; };
   {
