@@ -50,6 +50,8 @@ constexpr size_t kMaxUnalignedRows = 4;
 /// Packed rows this far apart fall into an eighth of them.
 constexpr size_t kPackedAliasBytes = 512;
 constexpr size_t kMaxTileRows = 64;
+/// Strips of a call of a tile that takes blocks: between calls an abort is noticed.
+constexpr size_t kMaxCallStrips = 64;
 /// Strips that pay for widening a panel of B.
 constexpr size_t kMinWideStrips = 4;
 
@@ -305,11 +307,13 @@ Status run_task(const Plan& plan, size_t index) {
       // Copied once: where K is short, a copy for each strip would be felt.
       Epilogue chunk_epilogue = at(call.epilogue, chunk_column);
       TileA strip_a = a;
-      const size_t call_strips = tile.takes_blocks ? block_end - block : 1;
+      const size_t call_strips =
+          tile.takes_blocks ? std::min(block_end - block, kMaxCallStrips) : 1;
       for (size_t strip = block; strip < block_end; strip += call_strips) {
         if (is_aborted(call.cancel)) return {Code::kAborted, "The call was aborted."};
         const size_t row = strip * plan.strip_rows;
-        const size_t rows = std::min(call_strips * plan.strip_rows, call.m - row);
+        const size_t call_end = std::min(strip + call_strips, block_end);
+        const size_t rows = std::min((call_end - strip) * plan.strip_rows, call.m - row);
         if (plan.segments) {
           strip_a.source = call.a.table + row * call.a.segments;
         } else {
@@ -345,8 +349,7 @@ Status run_task(const Plan& plan, size_t index) {
         if (strip == block && chunk_end < last_tile) {
           multiply(chunk, chunk_end, b.panels(chunk_end * tile.nr / kPanelWidth).data);
           start = chunk_end;
-        } else if (strip + call_strips == last_strip && chunk_end == last_tile &&
-                   call.next.data != nullptr) {
+        } else if (call_end == last_strip && chunk_end == last_tile && call.next.data != nullptr) {
           const size_t bytes = std::min(call.next.size, short_chunk_bytes());
           start = std::min(chunk_end, chunk + bytes / std::max<size_t>(tile_bytes, 1));
           if (start != chunk) multiply(chunk, start, call.next.data);
