@@ -30,11 +30,13 @@ const ARCHITECTURES = {
     objdump: ['x86_64-linux-gnu-objdump', 'binutils-x86-64-linux-gnu'],
     // qemu has no AVX-512, also not as "max": those levels run on hosts that have it.
     models: { Nehalem: 'scalar', Haswell: 'avx2', max: 'avx2' },
-    // VEX and EVEX instructions start with v. Within the rooms: zmm and masks belong to AVX-512.
-    foreign: (instruction, room) =>
-      room === 'scalar' || !room
-        ? /^v(?!err|erw)/.test(instruction)
-        : !room.startsWith('avx512') && /%zmm|%k[0-7]/.test(instruction),
+    // VEX and EVEX instructions start with v. Within the rooms: zmm and masks belong to AVX-512, which AMX includes, and
+    // tiles to AMX.
+    foreign: (instruction, room) => {
+      if (room === 'scalar' || !room) return /^v(?!err|erw)|%tmm|tilecfg/.test(instruction);
+      if (room.startsWith('amx')) return false;
+      return /%tmm|tilecfg/.test(instruction) || (!room.startsWith('avx512') && /%zmm|%k[0-7]/.test(instruction));
+    },
   },
   arm64: {
     emulator: 'qemu-aarch64',
