@@ -313,9 +313,7 @@ Status run_product(const QgemmArgs& args, const PackedB* shared_b, const KernelT
       for (size_t n = 0; n < args.n; ++n) columns.scale[n] = a_scale * columns.scale[n];
     }
     call.epilogue.scale = columns.scale.data();
-    call.epilogue.scales_below_one =
-        std::all_of(columns.scale.begin(), columns.scale.begin() + static_cast<ptrdiff_t>(args.n),
-                    [](float scale) { return scale >= 0.0f && scale < 1.0f; });
+    call.epilogue.scales_below_one = are_below_one(columns.scale.data(), args.n);
   }
   if (is_float && args.bias.data != nullptr) {
     if (columns.float_bias.size() < padded_n) columns.float_bias.resize(padded_n);

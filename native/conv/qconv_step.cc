@@ -44,10 +44,7 @@ constexpr size_t kFinishBlockBytes = 128 * 1024;
 constexpr size_t kMinFinishRows = 128;
 constexpr size_t kMaxFinishRows = 1024;
 
-size_t block_bytes() {
-  static const size_t bytes = std::max(topology().l2_bytes / 4, kMinBlockBytes);
-  return bytes;
-}
+size_t block_bytes() { return l2_share(4, kMinBlockBytes); }
 
 const Status& aborted() {
   static const Status status(Code::kAborted, "The run was aborted.");
@@ -354,8 +351,9 @@ class WindowQConv final : public Step {
   /// Codes as elements of canonical A. The tiles then follow pointers into the copy, which is less
   /// work than packing every pixel once for each tap.
   void copy_canonical(size_t count, const uint8_t* codes, uint8_t* elements) const {
-    conv_.weights->group(0).kernels().pack_a(1, 1, count, &codes, flip_, elements,
-                                             count * element_bytes_, nullptr);
+    conv_.weights->group(0)
+        .kernels(conv_.x_signed)
+        .pack_a(1, 1, count, &codes, flip_, elements, count * element_bytes_, nullptr);
   }
 
   Status run_rows(const RunContext& context, const InputParams& params, const uint8_t* x,

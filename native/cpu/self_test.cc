@@ -87,8 +87,7 @@ constexpr Product kProducts[] = {{Fill::kWorst, OutKind::kS32, false},
 
 enum class Rows { kPlain, kSegments };
 
-/// rows x kColumns, by strips of one tile. bounded: of halved weights, which suit every
-/// form.
+/// rows x kColumns, by strips of one tile. bounded: of halved weights, which suit every form.
 std::vector<uint8_t> multiply(const GemmKernels& kernels, const GemmTile& tile,
                               const Product& product, size_t rows, Rows form, bool bounded) {
   const size_t depth = form == Rows::kSegments ? kSegments * kSegment : kDepth;
@@ -220,8 +219,7 @@ std::string test_gemm(const GemmKernels& gemm, const GemmKernels& reference,
 
 std::string self_test(const KernelTable& table, const KernelTable& reference) {
   for (const Product& product : kProducts) {
-    for (const GemmKernels* gemm :
-         {table.gemm, table.gemm_bounded, &table.gemm->for_a(/*is_signed=*/true)}) {
+    for (const GemmKernels* gemm : {table.gemm, table.gemm_bounded, table.gemm->signed_a}) {
       if (gemm == nullptr) continue;
       std::string mismatch = test_gemm(*gemm, *reference.gemm, product);
       if (!mismatch.empty()) return mismatch;

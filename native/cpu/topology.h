@@ -26,6 +26,12 @@ struct Topology {
 /// Read once, on first use.
 const Topology& topology();
 
+/// A `parts`-th of the second-level cache, at least `least` bytes.
+inline size_t l2_share(size_t parts, size_t least) {
+  const size_t share = topology().l2_bytes / parts;
+  return share > least ? share : least;
+}
+
 /// CPUs that a cgroup grants, from the text of cpu.max (v2) or of cpu.cfs_quota_us and
 /// cpu.cfs_period_us (v1, joined by a space); 0 when unlimited or unreadable.
 double parse_cpu_quota(const std::string& text);

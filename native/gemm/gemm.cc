@@ -55,20 +55,14 @@ constexpr size_t kMaxCallStrips = 64;
 /// Strips that pay for widening a panel of B.
 constexpr size_t kMinWideStrips = 4;
 
-size_t short_chunk_bytes() {
-  static const size_t bytes = std::max(topology().l2_bytes / 8, kMinShortChunkBytes);
-  return bytes;
-}
+size_t short_chunk_bytes() { return l2_share(8, kMinShortChunkBytes); }
 
 size_t chunk_bytes(size_t a_bytes) {
   static const size_t bytes = std::max(topology().l2_bytes / 8 * 5, kMinChunkBytes);
   return a_bytes < kShortABytes ? short_chunk_bytes() : bytes;
 }
 
-size_t a_block_bytes() {
-  static const size_t bytes = std::max(topology().l2_bytes / 4, kMinABlockBytes);
-  return bytes;
-}
+size_t a_block_bytes() { return l2_share(4, kMinABlockBytes); }
 
 constexpr size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 constexpr size_t round_up(size_t a, size_t b) { return ceil_div(a, b) * b; }

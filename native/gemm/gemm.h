@@ -80,6 +80,9 @@ class PackedB {
 void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias,
                int32_t* folded);
 
+/// Whether Epilogue::scales_below_one holds for these.
+bool are_below_one(const float* scales, size_t count);
+
 /// Where rows of A come from.
 struct RowSource {
   /// Plain matrix: first element and bytes between rows; used when `table` is null.

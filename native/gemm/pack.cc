@@ -176,6 +176,11 @@ Status PackedB::pack(const KernelTable& table, const void* b, bool b_signed, siz
   return {};
 }
 
+bool are_below_one(const float* scales, size_t count) {
+  return std::all_of(scales, scales + count,
+                     [](float scale) { return scale >= 0.0f && scale < 1.0f; });
+}
+
 void fold_bias(const PackedB& b, int32_t a_zero_point, bool a_signed, const int32_t* bias,
                int32_t* folded) {
   const uint32_t za =

@@ -307,8 +307,7 @@ void Columns::copy_scales(const OutputSpec& spec, size_t first, size_t count, si
     std::copy_n(from.begin() + static_cast<ptrdiff_t>(first), count, to->begin());
   };
   copy(spec.scale, &scale);
-  scales_below_one = std::all_of(scale.begin(), scale.end(),
-                                 [](float value) { return value >= 0.0f && value < 1.0f; });
+  scales_below_one = are_below_one(scale.data(), scale.size());
   copy(spec.float_bias, &float_bias);
 }
 

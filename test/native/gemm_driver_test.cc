@@ -76,8 +76,8 @@ Q8_TEST(driver_matches_the_definition_for_rows_in_place_and_indirect) {
       skip(level.name, "this CPU lacks it");
       continue;
     }
-    const size_t sizes[][3] = {{1, 1, 1},     {7, 130, 36}, {100, 70, 45},  {260, 33, 600},
-                               {3, 400, 900}, {5, 6, 0},    {129, 64, 4096}};
+    const size_t sizes[][3] = {{1, 1, 1},     {7, 130, 36}, {100, 70, 45},   {260, 33, 600},
+                               {3, 400, 900}, {5, 6, 0},    {129, 64, 4096}, {2300, 20, 72}};
     for (const auto& size : sizes) {
       const Problem p(size[0], size[1], size[2], random);
       const std::vector<int32_t> expected = p.expected();
@@ -96,6 +96,41 @@ Q8_TEST(driver_matches_the_definition_for_rows_in_place_and_indirect) {
       indirect.segments = 3;
       indirect.segment_bytes = p.k / 3;
       Q8_CHECK(multiply(*level.table, p, indirect, 2) == expected, what + " through a table");
+    }
+  }
+}
+
+Q8_TEST(driver_packs_rows_that_overlap) {
+  Random random(22);
+  for (const IsaLevel& level : compiled_levels()) {
+    if (find_supported_table(level.name) == nullptr) continue;
+    // Windows of 3 image rows and 5 pixels of 6 channels, two pixels apart.
+    constexpr size_t kSegments = 3;
+    constexpr size_t kRun = 30;
+    constexpr size_t kStep = 12;
+    constexpr size_t kImageRow = 700;
+    constexpr size_t kLine = 64;
+    Problem p(50, 37, kSegments * kRun, random);
+    std::vector<uint8_t> image(kSegments * kImageRow + kLine);
+    for (uint8_t& code : image) code = static_cast<uint8_t>(random.below(256));
+    for (size_t r = 0; r < p.m; ++r) {
+      for (size_t i = 0; i < p.k; ++i)
+        p.a[r * p.k + i] = image[i / kRun * kImageRow + r * kStep + i % kRun];
+    }
+    PackedB packed;
+    Q8_CHECK(
+        PackedB::pack(*level.table, p.b.data(), false, p.k, p.n, p.n, false, nullptr, 0, &packed)
+            .ok(),
+        level.name);
+    if (packed.kernels().pack_runs == nullptr) continue;
+    RowSource overlapping;
+    overlapping.data = image.data();
+    overlapping.row_bytes = kStep;
+    overlapping.segments = kSegments;
+    overlapping.segment_bytes = kRun;
+    overlapping.run_stride = kImageRow;
+    for (const size_t threads : {1, 2}) {
+      Q8_CHECK(multiply(*level.table, p, overlapping, threads) == p.expected(), level.name);
     }
   }
 }

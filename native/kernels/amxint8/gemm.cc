@@ -31,8 +31,8 @@ namespace {
 constexpr size_t kTileRows = 16;
 /// k of a product, and bytes of a row of A in a tile.
 constexpr size_t kStep = 64;
-/// Up to here VPDPBUSD is faster: its sums are in registers where the epilogue needs them. Enough
-/// for a kernel of 3x3 over three channels with its rows filled.
+/// Up to here VPDPBUSD is mostly faster: its sums are in registers where the epilogue needs them.
+/// Enough for a kernel of 3x3 over three channels with its rows filled.
 constexpr size_t kMaxShortK = 40;
 /// A tile of B.
 constexpr size_t kTileBytes = kStep * kPanelWidth;

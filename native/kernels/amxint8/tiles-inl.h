@@ -45,8 +45,8 @@ Q8_ALWAYS_INLINE void load_tile(const void* from, size_t stride) {
   __asm__ volatile("tileloadd (%1,%2,1), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride));
 }
 
-/// The same for what will be evicted before it is needed again: it comes from the second-level
-/// cache at twice the rate, without a copy in the first.
+/// The same for what will be evicted before it is needed again, without a copy in the first-level
+/// cache: with B from the second, a product of 2x2 tiles takes 20 cycles instead of 26.
 template <size_t kTile>
 Q8_ALWAYS_INLINE void stream_tile(const void* from, size_t stride) {
   __asm__ volatile("tileloaddt1 (%1,%2,1), %%tmm%c0" ::"i"(kTile), "r"(from), "r"(stride));

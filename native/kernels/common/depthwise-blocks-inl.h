@@ -11,8 +11,8 @@
 ///                          divided into blocks of vectors * kLanes
 ///   Block<vectors, whole, flip, codes>
 ///                          the vector code of a block, see below
-///   PlainBlock<vectors>    Block<vectors, true, false, true>, or what is faster for
-///   Rounding::kPlain
+///   PlainBlock<vectors>    Block<vectors, true, false, true>, or what is faster where the
+///                          epilogue is Rounding::kPlain
 ///
 /// A Block is constructed from (Epilogue of its first channel, channels in use, flip byte) and has
 ///   Raw                    one tap of all channels

@@ -12,11 +12,11 @@ namespace {
 /// right as well, and no zero point is added before.
 enum class Rounding { kGeneral, kFits, kPlain };
 
-/// The way that suits an epilogue with codes.
+/// The way that suits an epilogue; kGeneral where results are no codes.
 inline Rounding rounding_of(const Epilogue& e) {
-  if (!e.scales_below_one) return Rounding::kGeneral;
-  const bool is_whole =
-      e.kind == OutKind::kU8 ? e.lo == 0 && e.hi == 255 : e.lo == -128 && e.hi == 127;
+  const bool is_signed = e.kind == OutKind::kS8;
+  if (!e.scales_below_one || !(is_signed || e.kind == OutKind::kU8)) return Rounding::kGeneral;
+  const bool is_whole = is_signed ? e.lo == -128 && e.hi == 127 : e.lo == 0 && e.hi == 255;
   return is_whole && e.zero_point == 0 ? Rounding::kPlain : Rounding::kFits;
 }
 

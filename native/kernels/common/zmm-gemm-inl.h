@@ -200,7 +200,7 @@ void multiply(size_t cols, size_t k, const TileA& a, const int8_t* b, size_t pan
     });
   });
 
-  if (epilogue.kind >= OutKind::kU8 && rounding_of(epilogue) == Rounding::kPlain) {
+  if (rounding_of(epilogue) == Rounding::kPlain) {
     store_tile<kRows, kPanels, Rounding::kPlain>(epilogue, acc[0], column, cols, c, ldc);
   } else {
     store_tile<kRows, kPanels>(epilogue, acc[0], column, cols, c, ldc);
