@@ -11,7 +11,7 @@ namespace q8 {
 namespace {
 
 /// Sizes that no tile and no interleave divides.
-constexpr size_t kDepth = 35;
+constexpr size_t kDepth = 99;
 /// K as runs of A: kSegments * kSegment.
 constexpr size_t kSegments = 2;
 constexpr size_t kSegment = 24;

@@ -10,7 +10,8 @@ namespace {
 
 constexpr size_t kCodes = 256;
 constexpr size_t kPairs = kCodes * kCodes;
-/// The search takes as long as about a hundred thousand elements; a tensor is computed many times.
+/// The search takes about 35 us, as long as the definition of 200 000 elements (AVX2, AVX-512); a
+/// tensor is computed many times.
 constexpr size_t kMinElements = 16 * 1024;
 /// Candidates that are tried with every pair.
 constexpr size_t kMaxTrials = 24;
